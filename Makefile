@@ -38,7 +38,7 @@ $(VENV)/installed-bench: $(STAMP)
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python examples/index_stdlib.py
+	@$(BIN)/python -m examples.stdlib_index
 
 test: $(STAMP)
 	@$(PYTEST) -m "not nightly" $(ARGS)
