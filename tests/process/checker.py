@@ -6,7 +6,7 @@ What is checked, for a run that ended with an empty queue:
     I1       a confirmed message was delivered, and some delivery of it acknowledged without a refusal
     I4       no delivery after a confirmed acknowledgement
     I6       nothing invented, nothing altered, no position used twice, no message stored twice
-    I7       the offsets of one producer rise; so do those of the first deliveries to one consumer in one life of the broker
+    I7       the offsets of one producer rise, and, in one life of the broker, those of first deliveries to one consumer
     I8       attempts of one message grow within one life (a hand-out not yet on disk may be forgotten by a kill)
 """
 
