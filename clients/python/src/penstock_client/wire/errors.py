@@ -1,0 +1,67 @@
+"""Error codes of the protocol: a stable number for frames, a stable name for people and logs."""
+
+from enum import IntEnum
+from typing import Any
+
+
+class ErrorCode(IntEnum):
+    """Why something was refused. Numbers below 100 end the connection; the others end one command only."""
+
+    PROTOCOL_VERSION = 1
+    MALFORMED_FRAME = 2
+    FRAME_TOO_LARGE = 3
+    UNEXPECTED_FRAME = 4
+    AUTHENTICATION_FAILED = 5
+    HANDSHAKE_TIMEOUT = 6
+    HEARTBEAT_TIMEOUT = 7
+    TOO_MANY_CONNECTIONS = 8
+    SERVER_STOPPING = 9
+    STORAGE_FAILED = 10
+    SLOW_PEER = 11
+
+    UNKNOWN_QUEUE = 100
+    BAD_NAME = 101
+    SETTINGS_DIFFER = 102
+    BAD_SETTING = 103
+    QUEUE_DELETED = 104
+    QUEUE_NOT_EMPTY = 105
+    QUEUE_IN_USE = 106
+    UNKNOWN_CONSUMER = 107
+    CONSUMER_EXISTS = 108
+    UNKNOWN_ROUTE = 109
+    NO_PRODUCER = 110
+    PRODUCER_EXPIRED = 111
+    SEQUENCE_ORDER = 112
+    BODY_TOO_LARGE = 113
+    BAD_BLOCK = 114
+    STALE_DELIVERY = 115
+    DISK_FULL = 116
+    WINDOW_EXCEEDED = 117
+    LIMIT_REACHED = 118
+    UNKNOWN_EXCHANGE = 119
+    UNKNOWN_GROUP = 120
+    UNSUPPORTED = 121
+    INTERNAL = 122
+
+    @property
+    def fatal(self) -> bool:
+        """True when the connection ends with this error."""
+        return self < 100
+
+    @property
+    def label(self) -> str:
+        """The name in logs, CLI output and documents, such as ``unknown-queue``."""
+        return self.name.lower().replace("_", "-")
+
+
+class WireError(Exception):
+    """The peer's bytes break the protocol. Carries the code to answer with."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def as_map(self) -> dict[str, Any]:
+        """The map of an ERROR or CLOSE frame."""
+        return {"code": int(self.code), "error": self.code.label, "message": self.message}
