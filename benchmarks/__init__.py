@@ -1,0 +1,1 @@
+"""Penstock beside its peers, measured on one machine in one run: ``python -m benchmarks --help``."""

@@ -1,0 +1,70 @@
+"""The Penstock SDK's per-message interface: publisher.send, and ``async for`` with one ack per message."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from penstock_client import Client, connect
+
+from benchmarks.clients.base import OnBody
+from benchmarks.jobs import Job, Tally
+
+_PREFETCH = 5000
+
+
+class PenstockClient:
+    """One SDK connection."""
+
+    def __init__(self, job: Job) -> None:
+        self._url = f"penstock://127.0.0.1:{job.port}"
+        self._durable = job.durable
+        self._awaiting = job.awaiting
+        self._client: Client
+
+    async def open(self) -> None:
+        """Connect."""
+        self._client = await connect(self._url)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.close()
+
+    async def declare(self, queue: str) -> None:
+        """Declare the queue with default settings."""
+        await self._client.queue(queue).declare(durable=self._durable)
+
+    async def publish_one(self, queue: str, body: bytes) -> None:
+        """Publish one message and wait until it is durable."""
+        await self._client.queue(queue).publish(body)
+
+    async def publish_steadily(self, queue: str, body: bytes, tally: Tally) -> None:
+        """One publisher.send a message."""
+        async with self._client.queue(queue).publisher() as publisher:
+            while not tally.stopping and tally.count < tally.limit:
+                await publisher.send(body)
+                tally.count += 1
+
+    async def publish_spread(self, queues: list[str], body: bytes, tally: Tally) -> None:
+        """One publisher for each queue, each message sent by the next one."""
+        async with AsyncExitStack() as stack:
+            distinct = sorted(set(queues))
+            publishers = {
+                queue: await stack.enter_async_context(self._client.queue(queue).publisher()) for queue in distinct
+            }
+            order = [publishers[queue].send for queue in queues]
+            while not tally.stopping and tally.count < tally.limit:
+                await order[tally.count % len(order)](body)
+                tally.count += 1
+
+    async def consume(self, queue: str, tally: Tally, on_body: OnBody | None = None) -> None:
+        """``async for`` over messages, ``await message.ack()`` for each."""
+        awaiting = self._awaiting
+        async with self._client.queue(queue).consume(prefetch=_PREFETCH) as messages:
+            async for message in messages:
+                if on_body:
+                    on_body(message.body)
+                if awaiting:
+                    await asyncio.sleep(0)
+                await message.ack()
+                tally.count += 1
+                if tally.count >= tally.limit:
+                    break

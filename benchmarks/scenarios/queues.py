@@ -1,0 +1,30 @@
+"""Many queues: messages spread at random over some of them by one pipelined producer; what an idle queue costs."""
+
+import time
+
+from benchmarks.scenarios.visit import Visit
+
+_SETTLE_SECONDS = 1.0
+
+
+def measure(visit: Visit) -> None:
+    """Peers get only the queues that are used, which favours them; Penstock gets all of them."""
+    options = visit.options
+    if visit.system.family == "penstock":
+        _idle_queues(visit, options.queues - options.queues_used)
+    queue, used = visit.queue(), options.queues_used
+    for _ in range(options.queues_rounds):
+        for raw in (False, True):
+            job = visit.job("publish", queue, seconds=options.seconds, queues=used, raw=raw, batch=500)
+            visit.add(f"{'raw' if raw else 'client'}_spread", visit.crew.produce(job).rate)
+
+
+def _idle_queues(visit: Visit, count: int) -> None:
+    process = visit.running.process
+    visit.crew.produce(visit.job("create", visit.queue()))
+    time.sleep(_SETTLE_SECONDS)
+    before = process.rss_mb()
+    visit.crew.produce(visit.job("create", visit.queue(), queues=count))
+    time.sleep(_SETTLE_SECONDS)
+    visit.add("idle_queue_bytes", (process.rss_mb() - before) * 1e6 / count)
+    visit.add("idle_queues", count)
