@@ -1,0 +1,202 @@
+"""The whole decided state of a broker, and how facts change it.
+
+Commands live beside this module, one per kind of thing: ``definitions`` (queues, producers), ``publishing``,
+``delivery`` (hand-outs), ``settling``. Each decides, records its facts through the ``Recorder`` it was given and applies
+them here; recovery calls ``apply`` with the same facts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from penstock.core.facts import (
+    Acked,
+    Dead,
+    Declared,
+    Deleted,
+    Fact,
+    Failed,
+    Leased,
+    Moved,
+    ProducerOpened,
+    ProducersExpired,
+    Published,
+    Purged,
+)
+from penstock.core.log import BlockRef
+from penstock.core.queue import Group, Queue, Stream
+from penstock.core.session import Deadlines, Session
+from penstock.core.values import Refusal
+
+
+class Recorder(Protocol):
+    """Takes facts for keeping. It must not fail and must not wait; it is how core stays free of storage."""
+
+    def record(self, fact: Fact) -> int:
+        """Keep a fact of a durable queue; return its opaque position."""
+        ...
+
+    def hold(self, fact: Published) -> int:
+        """Keep a block of a memory queue; return its opaque position."""
+        ...
+
+
+class Confirm(NamedTuple):
+    """The outcome of one published block, to be released when its level holds."""
+
+    session: int
+    route: int
+    status: int
+    level: int
+    code: str
+    first_sequence: int
+    message_count: int
+    offset: int
+
+
+class Delivery(NamedTuple):
+    """Messages ``first`` to ``end`` of one block, handed out: ``block.first`` says where in it they begin."""
+
+    session: int
+    consumer: int
+    attempt: int
+    failures: int
+    first_tag: int
+    lease_ms: int
+    queue: Queue
+    first: int
+    end: int
+    block: BlockRef
+
+
+class Dying(NamedTuple):
+    """A message on its way to the dead letters; the caller loads its block and calls ``settling.bury``."""
+
+    group: Group
+    offset: int
+
+
+class Cancelled(NamedTuple):
+    """A consumer that the broker ended."""
+
+    session: int
+    consumer: int
+    refusal: Refusal
+
+
+class Broker:
+    """Queues, producers and sessions, and what the last commands decided (``confirms``, ``deliveries``, ...), which
+    whoever calls them takes away.
+    """
+
+    def __init__(self, recorder: Recorder, boot_epoch: int) -> None:
+        self.recorder = recorder
+        self.boot_epoch = boot_epoch
+        self.queues: dict[int, Queue] = {}
+        self.names: dict[str, Queue] = {}
+        self.producers: dict[int, int] = {}
+        """Producer id to the time of its last publish, ms."""
+        self.next_number = 1
+        """Ids of queues and groups, never reused."""
+        self.next_producer = 1
+        self.sessions: dict[int, Session] = {}
+        self.deadlines = Deadlines()
+        self.storage_full = False
+
+        self.ready_groups: dict[Group, None] = {}
+        """Groups that may have something to hand out: looked at once per commit."""
+        self.delayed_groups: dict[Group, None] = {}
+        self.published_queues: dict[Queue, None] = {}
+        """Queues with blocks that are not visible yet."""
+        self.confirms: list[Confirm] = []
+        self.deliveries: list[Delivery] = []
+        self.dying: list[Dying] = []
+        self.cancelled: list[Cancelled] = []
+        self.dropped: list[BlockRef] = []
+        """Blocks that no one needs any more."""
+
+    def emit(self, queue: Queue, fact: Fact) -> None:
+        """Record a fact of a durable queue and apply it; a memory queue's facts are applied only."""
+        if queue.settings.durable:
+            self.recorder.record(fact)
+        self.apply(fact)
+
+    def apply(self, fact: Fact) -> None:
+        """Change the durable state as the fact says. PUBLISHED and MOVED carry a position: see their own methods."""
+        match fact:
+            case Acked():
+                self._group(fact.queue, fact.group).apply_acked(fact)
+                self.release(self.queues[fact.queue])
+            case Leased():
+                self._group(fact.queue, fact.group).apply_leased(fact)
+            case Failed():
+                self._group(fact.queue, fact.group).apply_failed(fact)
+            case Dead():
+                self._group(fact.queue, fact.group).apply_dead(fact)
+                self.release(self.queues[fact.queue])
+            case Purged():
+                self._group(fact.queue, fact.group).apply_purged(fact)
+                self.release(self.queues[fact.queue])
+            case Declared():
+                self._apply_declared(fact)
+            case Deleted():
+                self._apply_deleted(fact)
+            case ProducerOpened():
+                self.producers[fact.producer] = fact.time_ms
+                self.next_producer = max(self.next_producer, fact.producer + 1)
+            case ProducersExpired():
+                self._apply_expired(fact)
+            case Published() | Moved():
+                raise TypeError("published and moved facts need their position")
+
+    def apply_published(
+        self, queue: Queue, count: int, size_bytes: int, position: int, producer: int, first_sequence: int, time_ms: int
+    ) -> None:
+        """A block entered the log. ``producer`` 0 is the broker itself (dead letters, redrive)."""
+        offset = queue.log.append(count, size_bytes, position)
+        if producer:
+            stream = queue.streams.get(producer)
+            if stream is None:
+                stream = queue.streams[producer] = Stream()
+            stream.advance(first_sequence, count, offset)
+            self.producers[producer] = time_ms
+
+    def release(self, queue: Queue) -> None:
+        """Drop the blocks that every group is done with."""
+        low = queue.low_offset
+        if low > queue.log.start_offset:
+            self.dropped += queue.log.release(low)
+
+    def reopen(self) -> None:
+        """After recovery: everything stored is visible, nothing is leased."""
+        for queue in self.queues.values():
+            queue.log.visible = queue.log.next_offset
+            for group in queue.groups.values():
+                self.dying += [Dying(group, offset) for offset in group.reopen()]
+                if group.delayed_count:
+                    self.delayed_groups[group] = None
+
+    def _group(self, queue: int, group: int) -> Group:
+        return self.queues[queue].groups[group]
+
+    def _apply_declared(self, fact: Declared) -> None:
+        # A memory queue starts empty in every life of the broker, at offsets no earlier life used (SEMANTICS 5).
+        start = 0 if fact.settings.durable else self.boot_epoch << 40
+        queue = Queue(fact.queue, fact.group, fact.name, fact.settings, fact.time_ms, start)
+        self.queues[fact.queue] = queue
+        self.names[fact.name] = queue
+        self.next_number = max(self.next_number, fact.queue + 1, fact.group + 1)
+
+    def _apply_deleted(self, fact: Deleted) -> None:
+        queue = self.queues.pop(fact.queue)
+        del self.names[queue.name]
+        queue.deleted = True
+        self.dropped += queue.log.all_blocks()
+
+    def _apply_expired(self, fact: ProducersExpired) -> None:
+        for producer in fact.producers:
+            self.producers.pop(producer, None)
+        gone = set(fact.producers)
+        for queue in self.queues.values():
+            for producer in gone.intersection(queue.streams):
+                del queue.streams[producer]

@@ -1,0 +1,172 @@
+"""Delivery: consumers, credit, and handing ready messages out, fairly, once per commit."""
+
+from __future__ import annotations
+
+from penstock.core.broker import Broker, Delivery
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
+from penstock.core.log import BlockRef
+from penstock.core.queue import Group, Queue
+from penstock.core.session import Consumer, Session
+from penstock.core.values import EXCEPTIONS_MAX, Refused
+
+
+def consume(
+    broker: Broker,
+    session: Session,
+    queue: Queue,
+    number: int,
+    prefetch_messages: int,
+    prefetch_bytes: int,
+    name: str,
+    consumers_max: int,
+) -> Consumer:
+    """Add a consumer to the queue's default group. Raises Refused (consumer-exists, limit-reached)."""
+    if number in session.consumers:
+        raise Refused("consumer-exists", f"this connection has a consumer {number} already")
+    if len(session.consumers) >= consumers_max:
+        raise Refused("limit-reached", f"a connection may have {consumers_max} consumers")
+    group = queue.group
+    consumer = Consumer(session, number, group, prefetch_messages, prefetch_bytes, name or session.name)
+    session.consumers[number] = consumer
+    group.consumers.append(consumer)
+    broker.ready_groups[group] = None
+    return consumer
+
+
+def find_consumer(session: Session, number: int) -> Consumer:
+    """Return a consumer of this session; raises Refused (unknown-consumer)."""
+    consumer = session.consumers.get(number)
+    if consumer is None:
+        raise Refused("unknown-consumer", f"this connection has no consumer {number}")
+    return consumer
+
+
+def set_credit(broker: Broker, session: Session, number: int, prefetch_messages: int, prefetch_bytes: int) -> None:
+    """Change what a consumer may hold; 0 messages stops its deliveries."""
+    consumer = find_consumer(session, number)
+    consumer.prefetch_messages = prefetch_messages
+    consumer.prefetch_bytes = prefetch_bytes
+    broker.ready_groups[consumer.group] = None
+
+
+def remove_consumer(broker: Broker, consumer: Consumer) -> None:
+    """Take a consumer away; its leases stay with its session (SEMANTICS 1)."""
+    del consumer.session.consumers[consumer.number]
+    consumer.group.consumers.remove(consumer)
+    broker.ready_groups[consumer.group] = None
+
+
+def make_visible(broker: Broker, queue: Queue, end_offset: int) -> None:
+    """Everything below ``end_offset`` is durable: it may be delivered (I3)."""
+    log = queue.log
+    if end_offset > log.visible:
+        log.visible = end_offset
+        for group in queue.groups.values():
+            broker.ready_groups[group] = None
+
+
+def wake_delayed(broker: Broker, now_ms: int) -> None:
+    """Make ready the messages whose delay is over."""
+    for group in list(broker.delayed_groups):
+        if group.wake(now_ms):
+            broker.ready_groups[group] = None
+        if not group.delayed_count:
+            del broker.delayed_groups[group]
+
+
+def dispatch(broker: Broker, now_ms: int) -> None:
+    """Hand out what is ready, in every group that changed."""
+    groups, broker.ready_groups = broker.ready_groups, {}
+    for group in groups:
+        if group.consumers:
+            _dispatch_group(broker, group, now_ms)
+
+
+def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
+    fresh_first = group.next_offset
+    while ready := group.ready_count:
+        waiting = [consumer for consumer in group.consumers if consumer.wants()]
+        if not waiting:
+            break
+        group.turn += 1
+        pivot = group.turn % len(waiting)
+        share = -(-ready // len(waiting))
+        handed_out = 0
+        for consumer in waiting[pivot:] + waiting[:pivot]:
+            handed_out += _hand_out(broker, group, consumer, share, now_ms)
+        if not handed_out:
+            break
+    if group.next_offset > fresh_first and group.queue.settings.durable:
+        broker.recorder.record(Leased(group.queue.number, group.number, fresh_first, group.next_offset))
+
+
+def _hand_out(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    """Give the consumer up to ``limit`` messages: those ready again first, each block apart. Returns how many."""
+    handed_out = 0
+    while handed_out < limit:
+        returned = group.first_returned()
+        if returned is not None:
+            count = _hand_out_returned(broker, group, consumer, returned, limit - handed_out, now_ms)
+        else:
+            count = _hand_out_fresh(broker, group, consumer, limit - handed_out, now_ms)
+        if not count:
+            break
+        handed_out += count
+    return handed_out
+
+
+def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    queue, first = group.queue, group.next_offset
+    log = queue.log
+    if first >= log.visible or len(group.outstanding) > EXCEPTIONS_MAX:
+        return 0
+    block = log.block_at(first)
+    end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if end <= first:
+        return 0
+    group.outstanding.append_fresh(first, end)
+    group.next_offset = end  # the fact follows, one for the whole dispatch
+    _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
+    return end - first
+
+
+def _hand_out_returned(
+    broker: Broker, group: Group, consumer: Consumer, returned: tuple[int, int], limit: int, now_ms: int
+) -> int:
+    first, end = returned
+    queue = group.queue
+    block = queue.log.block_at(first)
+    run = group.outstanding.find(first)
+    assert run is not None, "what is ready again is outstanding (I12)"
+    attempts, failures = run.attempts + 1, run.failures
+    end = min(end, run.end, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if end <= first:
+        return 0
+    group.take_returned(end)
+    broker.emit(queue, Leased(queue.number, group.number, first, end))
+    _lease(broker, group, consumer, block, first, end, attempts, failures, now_ms)
+    return end - first
+
+
+def _lease(
+    broker: Broker,
+    group: Group,
+    consumer: Consumer,
+    block: BlockRef,
+    first: int,
+    end: int,
+    attempts: int,
+    failures: int,
+    now_ms: int,
+) -> None:
+    session, queue = consumer.session, group.queue
+    lease_ms = queue.settings.lease_ms
+    tag = session.lease(consumer, first, end - first, attempts, failures, unit_bytes(block), now_ms + lease_ms)
+    broker.deliveries.append(
+        Delivery(session.number, consumer.number, attempts, failures, tag, lease_ms, queue, first, end, block)
+    )
+
+
+def unit_bytes(block: BlockRef) -> int:
+    """One message's size for byte credit: its block's size over its count (a block of several is at most 256 KiB)."""
+    return max(1, (block.size_bytes - PUBLISHED_HEADER_BYTES) // (block.end - block.first))

@@ -1,0 +1,101 @@
+"""Publishing: routes, sequences, and blocks into logs. The hottest code beside delivery: one pass per block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.core.broker import Broker, Confirm
+from penstock.core.definitions import find_queue
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published
+from penstock.core.queue import Queue, Stream
+from penstock.core.session import Route, Session
+from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, Refused
+
+Publication = tuple[int, int, int, int, bytes]
+"""(route, level, first sequence, count, block)"""
+
+
+def open_route(
+    broker: Broker, session: Session, number: int, exchange: str, routing_key: str, routes_max: int
+) -> Queue:
+    """Resolve where route ``number`` of this session leads. The default exchange routes by queue name (AMQP 0-9-1)."""
+    if not session.producer:
+        raise Refused("no-producer", "open a producer before a route")
+    if exchange:
+        raise Refused("unknown-exchange", f"there is no exchange {exchange!r}; the default exchange is ''")
+    if number not in session.routes and len(session.routes) >= routes_max:
+        raise Refused("limit-reached", f"a connection may have {routes_max} routes; close some")
+    queue = find_queue(broker, routing_key)
+    session.routes[number] = Route(exchange, routing_key, queue, _stream_of(queue, session.producer))
+    return queue
+
+
+def publish(broker: Broker, session: Session, publications: Iterable[Publication], now_ms: int) -> None:
+    """Store blocks; one Confirm each goes to ``broker.confirms``, to be released when its level holds."""
+    number = session.number
+    confirms = broker.confirms
+    for publication in publications:
+        route_number, level, first_sequence, count, block = publication
+        route = session.routes.get(route_number)
+        if route is None:
+            confirms.append(_refusal(number, publication, "unknown-route"))
+            continue
+        queue = route.queue
+        if queue.deleted:
+            found = broker.names.get(route.routing_key)
+            if found is None:
+                confirms.append(_refusal(number, publication, "unknown-queue"))
+                continue
+            queue = route.queue = found
+            route.stream = _stream_of(queue, session.producer)
+        stream = route.stream
+        if first_sequence <= stream.last_sequence:
+            confirms.append(_duplicate(number, publication, stream))
+        elif broker.storage_full and queue.settings.durable:
+            confirms.append(_refusal(number, publication, "disk-full"))
+        else:
+            offset = _store(broker, queue, session.producer, stream, publication, now_ms)
+            level = level if queue.settings.durable else MEMORY
+            confirms.append(Confirm(number, route_number, STORED, level, "", first_sequence, count, offset))
+
+
+def _store(broker: Broker, queue: Queue, producer: int, stream: Stream, publication: Publication, now_ms: int) -> int:
+    _, level, first_sequence, count, block = publication
+    log = queue.log
+    fact = Published(queue.number, log.next_offset, count, producer, first_sequence, level, now_ms, block)
+    position = broker.recorder.record(fact) if queue.settings.durable else broker.recorder.hold(fact)
+    offset = log.append(count, len(block) + PUBLISHED_HEADER_BYTES, position)
+    stream.advance(first_sequence, count, offset)
+    broker.producers[producer] = now_ms
+    broker.published_queues[queue] = None
+    return offset
+
+
+def append_internal(broker: Broker, queue: Queue, block: bytes, now_ms: int) -> int:
+    """Store one message on the broker's own behalf (a dead letter, a redrive): past bounds and dedup (SEMANTICS 11)."""
+    offset = queue.log.next_offset
+    fact = Published(queue.number, offset, 1, 0, 0, 0, now_ms, block)
+    position = broker.recorder.record(fact) if queue.settings.durable else broker.recorder.hold(fact)
+    broker.apply_published(queue, 1, len(block) + PUBLISHED_HEADER_BYTES, position, 0, 0, now_ms)
+    broker.published_queues[queue] = None
+    return offset
+
+
+def _stream_of(queue: Queue, producer: int) -> Stream:
+    stream = queue.streams.get(producer)
+    if stream is None:
+        stream = queue.streams[producer] = Stream()
+    return stream
+
+
+def _refusal(session: int, publication: Publication, code: str) -> Confirm:
+    route, level, first_sequence, count, _ = publication
+    return Confirm(session, route, REFUSED, level, code, first_sequence, count, OFFSET_UNKNOWN)
+
+
+def _duplicate(session: int, publication: Publication, stream: Stream) -> Confirm:
+    route, level, first_sequence, count, _ = publication
+    if first_sequence + count - 1 > stream.last_sequence:
+        return _refusal(session, publication, "sequence-order")
+    offset = stream.offset_of(first_sequence)
+    return Confirm(session, route, DUPLICATE, level, "", first_sequence, count, offset)

@@ -1,0 +1,187 @@
+"""Settling: what becomes of leased messages, by their holder's word, by time, or by the loss of its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.core.broker import Broker, Dying
+from penstock.core.definitions import declare
+from penstock.core.facts import Acked, Dead, Failed, OffsetRange
+from penstock.core.publishing import append_internal
+from penstock.core.queue import Group, Queue
+from penstock.core.session import Session, Taken
+from penstock.core.values import (
+    ACK,
+    EXTEND,
+    HOLD_MS_MAX,
+    NACK,
+    NO_DELAY,
+    REJECT,
+    RELEASE,
+    STARTED,
+    Failure,
+    QueueSettings,
+    backoff_ms,
+)
+
+TagRange = tuple[int, int]
+"""(first tag, last tag), both included."""
+
+
+def settle(
+    broker: Broker,
+    session: Session,
+    outcome: int,
+    ranges: Iterable[TagRange],
+    duration_ms: int,
+    reason: str,
+    now_ms: int,
+) -> list[TagRange]:
+    """Apply an outcome to the deliveries of these tags; return the ranges that named any the session does not hold."""
+    stale: list[TagRange] = []
+    taken: list[Taken] = []
+    for first_tag, last_tag in ranges:
+        wanted = last_tag + 1 - first_tag
+        if outcome == EXTEND:
+            held = session.extend(first_tag, last_tag + 1, now_ms + min(duration_ms, HOLD_MS_MAX))
+        elif outcome == STARTED:
+            held = session.mark_started(first_tag, last_tag + 1)
+        else:
+            ended = session.take(first_tag, last_tag + 1)
+            held = sum(part.end - part.first for part in ended)
+            taken += ended
+        if held != wanted:
+            stale.append((first_tag, last_tag))
+    if outcome == ACK:
+        _acknowledge(broker, taken)
+    elif outcome == RELEASE:
+        _release(broker, taken)
+    elif outcome in (NACK, REJECT):
+        for part in taken:
+            _fail(broker, part, reason, duration_ms, outcome == REJECT, now_ms)
+    return stale
+
+
+def expire_leases(broker: Broker, now_ms: int) -> None:
+    """End the leases whose deadline has passed. Only what was started counts as failed (SEMANTICS 2)."""
+    for lease in broker.deadlines.pop_due(now_ms):
+        session = lease.consumer.session
+        taken = session.take(lease.first_tag, lease.first_tag + lease.count)
+        lease.count = 0
+        _lose(broker, session, taken, "the lease expired", now_ms)
+
+
+def close_session(broker: Broker, session: Session, lost: bool, now_ms: int) -> None:
+    """The connection is gone: its leases return at once, each to its own place. After a clean close none counts."""
+    taken = session.take_all()
+    for consumer in list(session.consumers.values()):
+        consumer.group.consumers.remove(consumer)
+        broker.ready_groups[consumer.group] = None
+    session.consumers.clear()
+    del broker.sessions[session.number]
+    if lost:
+        _lose(broker, session, taken, "the connection was lost", now_ms)
+    else:
+        _release(broker, taken)
+
+
+def release_unstarted(broker: Broker, session: Session, consumer_number: int) -> None:
+    """Hand back what a cancelled consumer was given and has not begun."""
+    tags = [
+        (lease.first_tag, lease.first_tag + lease.count)
+        for lease in session.leases
+        if lease.consumer.number == consumer_number and not lease.started
+    ]
+    for first_tag, end_tag in tags:
+        _release(broker, session.take(first_tag, end_tag))
+
+
+def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: int) -> None:
+    """Move a dying message to its dead-letter queue: the copy and the end of the original are in one batch (I14).
+
+    ``block`` is the message alone with its provenance already in its properties.
+    """
+    group, offset = dying
+    queue = group.queue
+    target = _dead_letter_queue(broker, queue, now_ms, queues_max)
+    target_offset = append_internal(broker, target, block, now_ms)
+    group.dying_count -= 1
+    broker.emit(queue, Dead(queue.number, group.number, offset, target.number, target_offset))
+
+
+def move(broker: Broker, session: Session, tag: int, target: Queue, block: bytes, now_ms: int) -> None:
+    """Move a leased message of an internal session to another queue, atomically: redrive."""
+    append_internal(broker, target, block, now_ms)
+    _acknowledge(broker, session.take(tag, tag + 1))
+
+
+def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:
+    name = queue.dead_letter_name
+    if len(name.encode()) > 255 or name == queue.name:
+        name = f"dead-letters-{queue.number}"
+    found = broker.names.get(name)
+    if found is not None:
+        return found
+    # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11).
+    settings = QueueSettings(
+        durable=queue.settings.durable, lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name
+    )
+    return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]
+
+
+def _acknowledge(broker: Broker, taken: list[Taken]) -> None:
+    if len(taken) == 1:
+        consumer, first, end = taken[0][:3]
+        _emit_acked(broker, consumer.group, ((first, end),))
+        return
+    by_group: dict[Group, list[OffsetRange]] = {}
+    for part in taken:
+        ranges = by_group.setdefault(part.consumer.group, [])
+        if ranges and ranges[-1][1] == part.first:
+            ranges[-1] = (ranges[-1][0], part.end)
+        else:
+            ranges.append((part.first, part.end))
+    for group, ranges in by_group.items():
+        _emit_acked(broker, group, tuple(ranges))
+
+
+def _emit_acked(broker: Broker, group: Group, ranges: tuple[OffsetRange, ...]) -> None:
+    broker.emit(group.queue, Acked(group.queue.number, group.number, ranges))
+    broker.ready_groups[group] = None
+
+
+def _release(broker: Broker, taken: list[Taken]) -> None:
+    for part in taken:
+        group = part.consumer.group
+        group.give_back(part.first, part.end)
+        broker.ready_groups[group] = None
+
+
+def _lose(broker: Broker, session: Session, taken: list[Taken], reason: str, now_ms: int) -> None:
+    for part in taken:
+        if session.counts_as_failed(part.started):
+            _fail(broker, part, reason, NO_DELAY, False, now_ms)
+        else:
+            _release(broker, [part])
+
+
+def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: bool, now_ms: int) -> None:
+    group = part.consumer.group
+    queue = group.queue
+    settings = queue.settings
+    failures = part.failures + 1
+    limit_reached = rejected or 0 < settings.max_failures <= failures
+    dying = limit_reached and queue.dead_letter_name != queue.name
+    wait_ms = backoff_ms(settings, failures, part.first) if delay_ms == NO_DELAY else min(delay_ms, HOLD_MS_MAX)
+    due_ms = 0 if dying else now_ms + wait_ms
+    failure = Failure(now_ms, part.attempts, part.consumer.name, reason)
+    broker.emit(queue, Failed(queue.number, group.number, part.first, part.end, due_ms, dying, failure))
+    if dying:
+        group.dying_count += part.end - part.first
+        broker.dying += [Dying(group, offset) for offset in range(part.first, part.end)]
+    elif wait_ms:
+        group.delay(part.first, part.end, due_ms)
+        broker.delayed_groups[group] = None
+    else:
+        group.give_back(part.first, part.end)
+    broker.ready_groups[group] = None

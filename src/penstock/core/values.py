@@ -1,0 +1,149 @@
+"""The small values that every part of core speaks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final, NamedTuple
+
+# Durability levels of a publish, and the names of what a confirm promises.
+SYNCED: Final = 0
+WRITTEN: Final = 1
+MEMORY: Final = 2
+
+# Outcomes of a published block.
+STORED: Final = 0
+DUPLICATE: Final = 1
+REFUSED: Final = 2
+
+# Outcomes of a settle; EXTEND and STARTED leave the delivery leased.
+ACK: Final = 1
+NACK: Final = 2
+RELEASE: Final = 3
+REJECT: Final = 4
+EXTEND: Final = 5
+STARTED: Final = 6
+
+NO_DELAY: Final = 0xFFFFFFFF
+OFFSET_UNKNOWN: Final = 0xFFFFFFFFFFFFFFFF
+
+NAME_BYTES_MAX: Final = 255
+"""AMQP 0-9-1 short string."""
+FAILURES_KEPT_MAX: Final = 16
+"""The first and the latest fifteen failures of a message."""
+EXCEPTIONS_MAX: Final = 100_000
+"""Runs that differ from "untouched" in one group. Past it, untouched messages wait until some are settled, so that a
+downstream outage cannot turn a backlog into objects by the million (SEMANTICS 31)."""
+DEADLINE_STEP_MS: Final = 100
+"""Lease deadlines are rounded up to this, so that adjacent hand-outs share one lease."""
+HOLD_MS_MAX: Final = 12 * 3600 * 1000
+"""The longest a lease may be extended ahead of now."""
+
+
+class Refusal(NamedTuple):
+    """Why a command was refused: a stable code (``unknown-queue``) and a sentence that says what to do."""
+
+    code: str
+    message: str
+
+
+class Refused(Exception):
+    """Raised by a command that changes nothing."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal(code, message)
+
+
+class Failure(NamedTuple):
+    """One failed attempt at a message, kept with it and in its dead letter."""
+
+    time_ms: int
+    attempt: int
+    consumer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What a queue was declared with. ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"."""
+
+    durable: bool = True
+    lease_ms: int = 30_000
+    max_failures: int = 5
+    backoff_min_ms: int = 500
+    backoff_max_ms: int = 60_000
+    dead_letter: str | None = None
+    memory_bytes_max: int = 64 * 1024 * 1024
+
+    def as_map(self) -> dict[str, Any]:
+        """Every setting by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def differences(self, other: QueueSettings) -> str:
+        """Name each setting that differs, with both values; empty when equal."""
+        theirs = other.as_map()
+        return ", ".join(
+            f"{name} is {value!r}, not {theirs[name]!r}"
+            for name, value in self.as_map().items()
+            if value != theirs[name]
+        )
+
+
+_BOUNDS: Final = {
+    "lease_ms": (100, HOLD_MS_MAX),
+    "max_failures": (0, 1_000_000),
+    "backoff_min_ms": (0, HOLD_MS_MAX),
+    "backoff_max_ms": (0, HOLD_MS_MAX),
+    "memory_bytes_max": (4096, 1 << 40),
+}
+
+
+def parse_settings(arguments: dict[str, Any]) -> QueueSettings:
+    """Build settings from a declare's arguments; raises Refused (bad-setting) naming the first wrong one."""
+    known = {field.name for field in fields(QueueSettings)}
+    for name, value in arguments.items():
+        if name not in known:
+            raise Refused("bad-setting", f"a queue has no setting {name!r}; there are {', '.join(sorted(known))}")
+        _check_setting(name, value)
+    settings = QueueSettings(**arguments)
+    if settings.backoff_min_ms > settings.backoff_max_ms:
+        raise Refused("bad-setting", "backoff_min_ms is above backoff_max_ms")
+    return settings
+
+
+def _check_setting(name: str, value: Any) -> None:
+    if name == "durable":
+        if not isinstance(value, bool):
+            raise Refused("bad-setting", f"durable must be true or false, not {value!r}")
+    elif name == "dead_letter":
+        if value is not None:
+            check_name(value)
+    else:
+        low, high = _BOUNDS[name]
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def check_name(name: Any) -> str:
+    """Return a legal queue, group or exchange name, or raise Refused (bad-name)."""
+    if not isinstance(name, str) or not name:
+        raise Refused("bad-name", "a name must be a text of at least one character")
+    try:
+        size_bytes = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise Refused("bad-name", "a name must be valid UTF-8") from error
+    if size_bytes > NAME_BYTES_MAX:
+        raise Refused("bad-name", f"a name may have {NAME_BYTES_MAX} bytes, this one has {size_bytes}")
+    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+        raise Refused("bad-name", f"a name may not hold control characters: {name!r}")
+    return name
+
+
+def backoff_ms(settings: QueueSettings, failures: int, salt: int) -> int:
+    """Return the wait before the next attempt: exponential, half of it jitter.
+
+    The jitter comes from ``salt`` (the offset) by a multiplicative hash: scattered over messages, the same in a replay.
+    """
+    full = min(settings.backoff_max_ms, settings.backoff_min_ms << min(failures - 1, 40))
+    scatter = ((salt * 0x9E3779B97F4A7C15 + failures * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF) >> 40
+    return full // 2 + (full - full // 2) * scatter // 0xFFFFFF

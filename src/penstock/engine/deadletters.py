@@ -1,0 +1,170 @@
+"""Dead letters: burying messages with their whole history, and redriving them.
+
+Core says that a message is dying; its block is loaded, copied with its provenance, and core then moves it in one step.
+Redrive is an internal consumer of the dead-letter queue: it leases like everyone else, and moves what it was handed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.core import delivery, settling
+from penstock.core.broker import Dying
+from penstock.core.definitions import find_queue
+from penstock.core.queue import Queue
+from penstock.core.session import Consumer
+from penstock.core.values import Refusal, Refused
+from penstock.engine.interface import ConfirmEntry, DeliveryOut, Load, StoredBlock, TagRange
+
+if TYPE_CHECKING:
+    from penstock.engine.engine import Engine
+
+_REDRIVE_PREFETCH: Final = 200
+_REDRIVE_BYTES: Final = 8 * 1024 * 1024
+
+
+class DeadLetters:
+    """Buries what dies."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def bury(self, dying: list[Dying]) -> None:
+        """Move these messages to their dead-letter queues as soon as their blocks are in memory."""
+        by_position: dict[int, list[Dying]] = {}
+        missing = []
+        for one in dying:
+            ref = one.group.queue.log.block_at(one.offset)
+            if ref.position not in by_position and self._engine.blocks.get(ref.position) is None:
+                missing.append(ref)
+            by_position.setdefault(ref.position, []).append(one)
+
+        def arrived(loaded: dict[int, StoredBlock]) -> None:
+            for position, messages in by_position.items():
+                stored = loaded.get(position) or self._engine.blocks.get(position)
+                for one in messages:
+                    if not one.group.queue.deleted:
+                        if stored is None:  # evicted meanwhile: once more
+                            self.bury([one])
+                        else:
+                            self._bury_one(one, stored)
+
+        if missing:
+            self._engine.loads.append(Load(missing, arrived))
+        else:
+            arrived({})
+        self._engine.wake()
+
+    def _bury_one(self, dying: Dying, stored: StoredBlock) -> None:
+        group, offset = dying
+        queue = group.queue
+        run = group.outstanding.find(offset)
+        assert run is not None and run.dying, "what is dying is outstanding (I12)"
+        failures = group.history.get(offset, [])
+        provenance: dict[str, Any] = {
+            "queue": queue.name,
+            "offset": offset,
+            "attempts": run.attempts,
+            "reason": failures[-1].reason if failures else "",
+            "published_at_ms": stored.time_ms,
+            "failures": [failure._asdict() for failure in failures],
+        }
+        index = offset - queue.log.block_at(offset).first
+        block = self._engine.codec.dead_letter(stored.block, index, provenance)
+        engine = self._engine
+        settling.bury(engine.broker, dying, block, engine.clock_ms(), engine.limits.queues_max)
+
+
+class Redrive:
+    """Moves the dead letters of one queue back to it; a sink, because it consumes like any connection."""
+
+    def __init__(self, engine: Engine, queue: Queue, session: int, request: int, limit: int) -> None:
+        self._engine = engine
+        self._target = queue
+        self._asker = (session, request)
+        self._limit = limit or 1 << 62
+        self._moved = 0
+        self._kept = 0
+        self._complete = False
+        self._session = 0
+        self._end_offset = 0
+        self._consumer: Consumer
+
+    def start(self) -> None:
+        """Begin; the asker is replied to when every dead letter that was there has been looked at."""
+        engine = self._engine
+        try:
+            source = find_queue(engine.broker, self._target.dead_letter_name)
+        except Refused:
+            engine.later(*self._asker, {"redriven": 0})
+            return
+        if source is self._target:
+            raise Refused(
+                "unsupported", f"{source.name!r} is a dead-letter queue: redrive the queue its messages came from"
+            )
+        self._end_offset = source.log.visible
+        self._session = engine.open_session(self, f"redrive of {self._target.name}")
+        session = engine.broker.sessions[self._session]
+        name = "redrive"
+        self._consumer = delivery.consume(
+            engine.broker, session, source, 1, _REDRIVE_PREFETCH, _REDRIVE_BYTES, name, consumers_max=1
+        )
+        engine.jobs.append(self.step)
+        engine.wake()
+
+    def deliver(self, entries: list[DeliveryOut]) -> None:
+        """Move what belongs to the target; keep the rest until the end, then give it back."""
+        for entry in entries:
+            for index in range(entry.message_count):
+                if entry.offset + index >= self._end_offset or self._moved >= self._limit or self._target.deleted:
+                    self._complete = True
+                    self._kept += 1
+                else:
+                    one = self._engine.codec.slice(entry.block, index, index + 1)
+                    self._move(entry.first_tag + index, one)
+        # What belongs elsewhere stays leased until the end, so that it is not handed out here again and again.
+        self._consumer.prefetch_messages = self._kept + _REDRIVE_PREFETCH
+        self._consumer.prefetch_bytes = self._consumer.leased_bytes + _REDRIVE_BYTES
+        self._engine.broker.ready_groups[self._consumer.group] = None
+        self._engine.wake()
+
+    def step(self) -> bool:
+        """Called every turn; True when this is over."""
+        nothing_left = not self._consumer.group.ready_count and self._consumer.leased_messages == self._kept
+        if self._complete or nothing_left:
+            self._complete = True
+            self._engine.close_session(self._session, lost=False)
+            self._engine.later(*self._asker, {"redriven": self._moved})
+        return self._complete
+
+    def _move(self, tag: int, block: bytes) -> None:
+        original, came_from = self._engine.codec.redriven(block)
+        if came_from == self._target.name:
+            broker = self._engine.broker
+            session = broker.sessions[self._session]
+            settling.move(broker, session, tag, self._target, original, self._engine.clock_ms())
+            self._moved += 1
+        else:
+            self._kept += 1
+
+    def cancelled(self, consumer: int, refusal: Refusal) -> None:
+        """The dead-letter queue was deleted."""
+        self._complete = True
+
+    def abort(self, refusal: Refusal) -> None:
+        """The broker stops; what was not moved stays where it is."""
+
+    def confirm(self, entries: list[ConfirmEntry]) -> None:
+        """Never: it publishes nothing through a route."""
+
+    def reply(self, request: int, result: dict[str, Any]) -> None:
+        """Never: it asks nothing."""
+
+    def refuse(self, request: int, refusal: Refusal) -> None:
+        """Never: it asks nothing."""
+
+    def peeked(self, request: int, entries: list[DeliveryOut]) -> None:
+        """Never: it asks nothing."""
+
+    def stale(self, outcome: int, ranges: list[TagRange]) -> None:
+        """Never: it settles through core."""

@@ -1,0 +1,244 @@
+"""Runs an engine under asyncio: turns when commands arrive or time is due, commits without a timer, reads in a thread.
+
+Batching emerges from load: while one commit is on the disk, the next one gathers. A small commit of a quiet moment is
+written and synced in place, because handing it to a thread and back costs more than the disk (170 us against 130);
+a busy one goes to the I/O thread, so that the loop parses while the disk works. Batches that nobody waits for
+(hand-outs, plain acks) are written after ``LAZY_COMMIT_S`` at the latest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Final
+
+from penstock.engine.blocks import parse_stored
+from penstock.engine.engine import Commit, Engine
+from penstock.engine.interface import Load, StoredBlock
+from penstock.storage.errors import StorageError, StorageFull
+from penstock.storage.journal import Journal
+
+LAZY_COMMIT_S: Final = 0.02
+LAZY_COMMIT_BYTES: Final = 1024 * 1024
+IN_PLACE_BYTES_MAX: Final = 64 * 1024
+IN_PLACE_SYNC_S_MAX: Final = 0.002
+"""In place only while the disk has lately answered within this: the loop waits for it."""
+PRESSURE_BYTES: Final = 64 * 1024 * 1024
+"""Staged bytes above which sockets are not read: the disk is slower than the producers."""
+FULL_RETRY_S: Final = 1.0
+IDLE_MARK_S: Final = 1.0
+
+
+class Driver:
+    """The one place where the engine meets time and threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_failure: Callable[[Exception], None],
+        on_pressure: Callable[[bool], None] = lambda paused: None,
+    ) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._loop = loop
+        self._on_failure = on_failure
+        self._on_pressure = on_pressure
+        self._io = ThreadPoolExecutor(1, "penstock-io")
+        self._reader = ThreadPoolExecutor(1, "penstock-read")
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._lazy: asyncio.TimerHandle | None = None
+        self._mark: asyncio.TimerHandle | None = None
+        self._commit: Commit | None = None
+        self._stopped = False
+        self._idle = asyncio.Event()
+        self._sync_s = 0.0
+        self._turns_since_commit = 0
+        self.paused = False
+        self.after_commit: Callable[[], None] = lambda: None
+        """Housekeeping's hook: called after every commit (snapshots, cleaning)."""
+        engine.wake = self.wake
+
+    @property
+    def last_sync_us(self) -> int:
+        """A smoothed duration of write and sync, microseconds."""
+        return int(self._sync_s * 1e6)
+
+    def wake(self) -> None:
+        """Have a turn soon: once for all commands of this pass of the loop."""
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon(self._turn)
+
+    async def stop(self) -> None:
+        """Finish what is gathered, mark the journal and close it."""
+        while not self._stopped and (self._commit or self._journal.staged_bytes or self._engine.urgent):
+            self._engine.turn()
+            self._start_commit()
+            self._idle.clear()
+            if self._commit:
+                await self._idle.wait()
+        self._stopped = True
+        for timer in (self._timer, self._lazy, self._mark):
+            if timer:
+                timer.cancel()
+        if self._engine.failure is None:
+            await self._loop.run_in_executor(self._io, self._journal.close)
+        self._io.shutdown(wait=True)
+        self._reader.shutdown(wait=True)
+
+    def _turn(self) -> None:
+        self._woken = False
+        if self._stopped:
+            return
+        self._engine.turn()
+        self._after_turn()
+
+    def _after_turn(self) -> None:
+        engine, journal = self._engine, self._journal
+        if engine.loads:
+            loads, engine.loads = engine.loads, []
+            for load in loads:
+                self._reader.submit(self._read, load)
+        if self._commit is None:
+            if engine.urgent or journal.staged_bytes > LAZY_COMMIT_BYTES:
+                self._start_commit()
+            elif journal.staged_bytes and self._lazy is None:
+                self._lazy = self._loop.call_later(LAZY_COMMIT_S, self._lazy_commit)
+        self._set_pressure(journal.staged_bytes > PRESSURE_BYTES)
+        self._set_timer()
+
+    # -- commits -------------------------------------------------------------------------------------------------------
+
+    def _lazy_commit(self) -> None:
+        self._lazy = None
+        if not self._stopped and self._commit is None:
+            self._start_commit()
+
+    def _start_commit(self) -> None:
+        commit = self._engine.begin()
+        if commit is None:
+            return
+        self._commit = commit
+        if self._lazy:
+            self._lazy.cancel()
+            self._lazy = None
+        if commit.batch.nbytes <= IN_PLACE_BYTES_MAX and self._sync_s < IN_PLACE_SYNC_S_MAX and self._is_lone(commit):
+            self._commit_in_place(commit)
+        else:
+            self._io.submit(self._commit_in_thread, commit)
+
+    def _is_lone(self, commit: Commit) -> bool:
+        """True when few wait for this commit: overlapping it with other work would gain nothing."""
+        return len(commit.pending.confirms) + len(commit.pending.replies) <= 4
+
+    def _commit_in_place(self, commit: Commit) -> None:
+        started = perf_counter()
+        try:
+            self._journal.write(commit.batch)
+            self._journal.sync()
+        except StorageError as error:
+            self._commit_failed(commit, error)
+            return
+        self._committed(commit, perf_counter() - started)
+
+    def _commit_in_thread(self, commit: Commit) -> None:
+        started = perf_counter()
+        call = self._loop.call_soon_threadsafe
+        try:
+            self._journal.write(commit.batch)
+            if commit.pending.has_written:
+                call(self._engine.written, commit)
+            self._journal.sync()
+        except StorageError as error:
+            call(self._commit_failed, commit, error)
+            return
+        call(self._committed, commit, perf_counter() - started)
+
+    def _committed(self, commit: Commit, duration_s: float) -> None:
+        self._sync_s += (duration_s - self._sync_s) / 8
+        self._commit = None
+        self._engine.committed(commit)
+        self.after_commit()
+        self._idle.set()
+        if self._mark is None:
+            self._mark = self._loop.call_later(IDLE_MARK_S, self._mark_idle)
+        self._after_turn()
+
+    def _commit_failed(self, commit: Commit, error: StorageError) -> None:
+        if isinstance(error, StorageFull) and not self._stopped:
+            # The batch is whole in memory and its torn part was cut off: publishes are refused, this one is tried again.
+            self._engine.broker.storage_full = True
+            self._loop.call_later(FULL_RETRY_S, self._retry, commit)
+            return
+        self.fail(error)
+
+    def _retry(self, commit: Commit) -> None:
+        if not self._stopped:
+            self._io.submit(self._commit_in_thread, commit)
+
+    def fail(self, error: StorageError) -> None:
+        """Stop for good: a failed sync is never tried again (storage rule 1)."""
+        if self._engine.failure is None:
+            self._stopped = True
+            self._engine.failed(error, "storage-failed")
+            self._idle.set()
+            self._on_failure(error)
+
+    def _mark_idle(self) -> None:
+        """After a quiet second, write the mark that says how far the journal is known durable (storage rule 4)."""
+        self._mark = None
+        if not self._stopped and self._commit is None and not self._journal.staged_bytes:
+            self._io.submit(self._write_mark, self._engine.clock_ms())
+
+    def _write_mark(self, now_ms: int) -> None:
+        try:
+            self._journal.mark(now_ms)
+        except StorageFull:
+            return
+        except StorageError as error:
+            self._loop.call_soon_threadsafe(self.fail, error)
+
+    # -- reads ---------------------------------------------------------------------------------------------------------
+
+    def _read(self, load: Load) -> None:
+        blocks: dict[int, StoredBlock] = {}
+        try:
+            for ref in load.blocks:
+                blocks[ref.position] = parse_stored(self._journal.read(ref.position, ref.size_bytes))
+        except StorageError as error:
+            self._loop.call_soon_threadsafe(self.fail, error)
+            return
+        self._loop.call_soon_threadsafe(self._loaded, load, blocks)
+
+    def _loaded(self, load: Load, blocks: dict[int, StoredBlock]) -> None:
+        if not self._stopped:
+            load.done(blocks)
+            self.wake()
+
+    # -- time and pressure ---------------------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        due_ms = self._engine.next_due_ms()
+        if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
+            return
+        if self._timer:
+            self._timer.cancel()
+        self._timer_ms = due_ms
+        wait_s = max(0.0, (due_ms - self._engine.clock_ms()) / 1000)
+        self._timer = self._loop.call_later(wait_s, self._time_is_due)
+
+    def _time_is_due(self) -> None:
+        self._timer = None
+        self.wake()
+
+    def _set_pressure(self, paused: bool) -> None:
+        if paused != self.paused:
+            self.paused = paused
+            self._on_pressure(paused)

@@ -1,0 +1,311 @@
+"""The engine: commands in, facts to the journal, effects out when what they promise holds.
+
+    command --> core decides --> facts staged in the journal, effects gathered in ``Pending``
+    turn()       time passes in core, ready messages are handed out, deliveries leave
+    begin()      the gathered facts become one batch: one write, one sync, for everyone
+    written()    confirms of level ``written`` leave
+    committed()  confirms and replies leave; what was published becomes visible and is handed out (I2, I3)
+
+Hand-outs and plain acks are journaled but nobody waits for them: such a batch is not urgent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.core import definitions, delivery, publishing, settling
+from penstock.core.broker import Broker, Confirm
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Fact, Published, encode, published_header
+from penstock.core.queue import Queue
+from penstock.core.session import Session
+from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
+from penstock.engine import requests
+from penstock.engine.blocks import BlockStore
+from penstock.engine.deadletters import DeadLetters
+from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, TagRange
+from penstock.engine.outbox import Outbox
+from penstock.storage.interface import Batch
+from penstock.storage.journal import Journal
+
+
+@dataclass(slots=True)
+class Pending:
+    """Effects that wait for the facts gathered with them."""
+
+    confirms: list[Confirm] = field(default_factory=list)
+    replies: list[tuple[int, int, dict[str, Any] | Refusal]] = field(default_factory=list)
+    visible: dict[Queue, int] = field(default_factory=dict)
+    has_written: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.confirms or self.replies or self.visible)
+
+
+@dataclass(slots=True)
+class Commit:
+    """One batch on its way to the disk, and what waits for it."""
+
+    batch: Batch
+    pending: Pending
+
+
+class Engine:
+    """One broker's data plane. All methods are called from one thread."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        codec: BlockCodec,
+        limits: EngineLimits,
+        boot_epoch: int,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self.journal = journal
+        self.codec = codec
+        self.limits = limits
+        self.clock_ms = clock_ms
+        self.blocks = BlockStore(limits.cache_bytes)
+        self.broker = Broker(self, boot_epoch)
+        self.sinks: dict[int, Sink] = {}
+        self.loads: list[Load] = []
+        """Reads that the driver is to make."""
+        self.jobs: list[Callable[[], bool]] = []
+        """Steps of longer work (redrive): called every turn until they return True."""
+        self.wake: Callable[[], None] = lambda: None
+        """Set by the driver: called when a command wants a turn."""
+        self.failure: Exception | None = None
+        self.commits = 0
+        self.delivered = 0
+        self.outbox = Outbox(self)
+        self.dead_letters = DeadLetters(self)
+        self._pending = Pending()
+        self._in_flight: Commit | None = None
+        self._unconfirmed: dict[int, int] = {}
+        self._next_session = 1
+        self._stage = journal.stage
+
+    # -- Recorder: how core's facts reach the journal ------------------------------------------------------------------
+
+    def record(self, fact: Fact) -> int:
+        """Stage a fact in the gathering batch."""
+        if type(fact) is Published:
+            block = fact.block
+            position = self._stage((published_header(fact), block), PUBLISHED_HEADER_BYTES + len(block))
+            self.blocks.add(position, fact.time_ms, block)
+            return position
+        record = encode(fact)
+        return self._stage((record,), len(record))
+
+    def hold(self, fact: Published) -> int:
+        """Keep a memory queue's block."""
+        return self.blocks.hold(fact.time_ms, fact.block)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def open_session(self, sink: Sink, peer_name: str) -> int:
+        """Begin a session; return its number."""
+        number = self._next_session
+        self._next_session += 1
+        self.broker.sessions[number] = Session(number, peer_name, self.broker.deadlines)
+        self.sinks[number] = sink
+        self._unconfirmed[number] = 0
+        return number
+
+    def close_session(self, session: int, lost: bool = True) -> None:
+        """End a session: its leases return at once; nothing more reaches its sink."""
+        if self.sinks.pop(session, None) is None:
+            return
+        del self._unconfirmed[session]
+        self.outbox.forget(session)
+        settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
+        self.wake()
+
+    def publish(self, session: int, entries: Iterable[publishing.Publication]) -> None:
+        """Store blocks (structure checked before); every one is confirmed, once."""
+        entries = list(entries)
+        count = sum(entry[3] for entry in entries)
+        confirms = self.broker.confirms
+        if self._unconfirmed[session] > 2 * self.limits.window_messages:
+            confirms += [
+                Confirm(session, route, REFUSED, level, "window-exceeded", first, messages, 0)
+                for route, level, first, messages, _ in entries
+            ]
+        else:
+            publishing.publish(self.broker, self.broker.sessions[session], entries, self.clock_ms())
+        self._unconfirmed[session] += count
+        self.wake()
+
+    def settle(
+        self, session: int, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, request: int
+    ) -> None:
+        """Apply an outcome to deliveries. With a request id the answer comes when it is durable (I4)."""
+        stale = settling.settle(
+            self.broker, self.broker.sessions[session], outcome, ranges, duration_ms, reason, self.clock_ms()
+        )
+        if request:
+            result: dict[str, Any] | Refusal = {"stale": 0}
+            if stale:
+                result = Refusal(
+                    "stale-delivery",
+                    f"{len(stale)} of {len(ranges)} tag ranges are not held by this connection any more;"
+                    " those messages are delivered again",
+                )
+            self._pending.replies.append((session, request, result))
+        elif stale:
+            self.sinks[session].stale(outcome, stale)
+        self.wake()
+
+    def request(self, session: int, request: int, command: str, arguments: dict[str, Any]) -> None:
+        """Carry out a named command; the sink gets one reply, refusal or peek for it."""
+        try:
+            result = requests.perform(self, self.broker.sessions[session], request, command, arguments)
+        except Refused as refused:
+            self.sinks[session].refuse(request, refused.refusal)
+            return
+        if result is not None:
+            self._pending.replies.append((session, request, result))
+        self.wake()
+
+    def later(self, session: int, request: int, result: dict[str, Any] | Refusal) -> None:
+        """Reply once everything recorded so far is durable."""
+        self._pending.replies.append((session, request, result))
+        self.wake()
+
+    # -- time and commits ----------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Let time pass, hand out what is ready, and sort what core decided into effects."""
+        now_ms = self.clock_ms()
+        broker = self.broker
+        settling.expire_leases(broker, now_ms)
+        if broker.delayed_groups:
+            delivery.wake_delayed(broker, now_ms)
+        self._collect()
+        if broker.ready_groups:
+            delivery.dispatch(broker, now_ms)
+        self._send()
+        if self.jobs:
+            self.jobs = [step for step in self.jobs if not step()]
+        if not self._in_flight and not self.journal.staged_bytes and self._pending:
+            pending, self._pending = self._pending, Pending()
+            self._release(pending)
+
+    @property
+    def urgent(self) -> bool:
+        """True when something waits for the gathered facts."""
+        return bool(self._pending)
+
+    def begin(self) -> Commit | None:
+        """Close the gathering batch; None when there is nothing to write or a commit is under way."""
+        if self._in_flight:
+            return None
+        batch = self.journal.take(self.clock_ms())
+        if batch is None:
+            return None
+        self._in_flight = Commit(batch, self._pending)
+        self._pending = Pending()
+        return self._in_flight
+
+    def written(self, commit: Commit) -> None:
+        """The batch is with the operating system: confirms of that level leave, unless an older one waits (I9)."""
+        waiting = {confirm.session for confirm in commit.pending.confirms if confirm.level == SYNCED}
+        early = [c for c in commit.pending.confirms if c.level == WRITTEN and c.session not in waiting]
+        if early:
+            left = set(map(id, early))
+            commit.pending.confirms = [c for c in commit.pending.confirms if id(c) not in left]
+            self._send_confirms(early)
+
+    def committed(self, commit: Commit) -> None:
+        """The batch is on disk: release what waited for it, and hand out what became visible."""
+        self._in_flight = None
+        self.commits += 1
+        self.blocks.durable_position = commit.batch.end
+        self._release(commit.pending)
+        self.turn()
+
+    def failed(self, error: Exception, code: str) -> None:
+        """Storage failed: nothing is confirmed any more, at any level (I2); every connection is told and closed."""
+        self.failure = error
+        self._pending = Pending()
+        refusal = Refusal(code, f"the broker's storage failed and it stops: {error}")
+        for sink in list(self.sinks.values()):
+            sink.abort(refusal)
+
+    def next_due_ms(self) -> int | None:
+        """When time alone makes something happen: a lease ends or a delayed message is due."""
+        times = [due for group in self.broker.delayed_groups if (due := group.next_due_ms()) is not None]
+        deadline = self.broker.deadlines.next_ms()
+        if deadline is not None:
+            times.append(deadline)
+        return min(times, default=None)
+
+    def expire_idle_producers(self) -> None:
+        """Forget producers idle for longer than the configured time."""
+        definitions.expire_producers(self.broker, self.clock_ms() - self.limits.producer_idle_ms)
+
+    # -- effects -------------------------------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Take what core decided since the last turn."""
+        broker, pending = self.broker, self._pending
+        if broker.published_queues:
+            for queue in broker.published_queues:
+                if queue.settings.durable:
+                    pending.visible[queue] = queue.log.next_offset
+                else:
+                    delivery.make_visible(broker, queue, queue.log.next_offset)
+            broker.published_queues.clear()
+        if broker.confirms:
+            confirms, broker.confirms = broker.confirms, []
+            levels = {confirm.level for confirm in confirms}
+            if MEMORY in levels:
+                confirms = self.outbox.hold_memory(confirms)
+            pending.confirms += confirms
+            pending.has_written |= WRITTEN in levels
+
+    def _send(self) -> None:
+        broker = self.broker
+        if broker.deliveries:
+            deliveries, broker.deliveries = broker.deliveries, []
+            self.outbox.deliver(deliveries)
+        if broker.dying:
+            dying, broker.dying = broker.dying, []
+            self.dead_letters.bury(dying)
+        if broker.cancelled:
+            cancelled, broker.cancelled = broker.cancelled, []
+            for session, consumer, refusal in cancelled:
+                if (sink := self.sinks.get(session)) is not None:
+                    sink.cancelled(consumer, refusal)
+        if broker.dropped:
+            dropped, broker.dropped = broker.dropped, []
+            self.blocks.drop(dropped)
+            self.outbox.release_held()
+
+    def _release(self, pending: Pending) -> None:
+        for queue, end_offset in pending.visible.items():
+            delivery.make_visible(self.broker, queue, end_offset)
+        self._send_confirms(pending.confirms)
+        for session, request, result in pending.replies:
+            sink = self.sinks.get(session)
+            if sink is None:
+                continue
+            if isinstance(result, Refusal):
+                sink.refuse(request, result)
+            else:
+                sink.reply(request, result)
+
+    def _send_confirms(self, confirms: list[Confirm]) -> None:
+        by_session: dict[int, list[ConfirmEntry]] = {}
+        for confirm in confirms:
+            by_session.setdefault(confirm[0], []).append(confirm[1:])
+        for session, entries in by_session.items():
+            sink = self.sinks.get(session)
+            if sink is not None:
+                self._unconfirmed[session] -= sum(entry[5] for entry in entries)
+                sink.confirm(entries)
+
+    def send_confirms(self, confirms: list[Confirm]) -> None:
+        """Release confirms that waited for room in a memory queue."""
+        self._send_confirms(confirms)

@@ -1,0 +1,105 @@
+"""What the engine needs from its surroundings, and what it gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from penstock.core.log import BlockRef
+from penstock.core.values import Refusal
+
+ConfirmEntry = tuple[Any, ...]
+"""(route, status, level, code label or "", first sequence, message count, offset)"""
+
+TagRange = tuple[int, int]
+"""(first tag, last tag), both included."""
+
+
+class DeliveryOut(NamedTuple):
+    """Consecutive messages of one queue on their way to a consumer (or, with tag 0, to who peeked)."""
+
+    consumer: int
+    attempt: int
+    failures: int
+    first_tag: int
+    offset: int
+    published_at_ms: int
+    lease_ms: int
+    block: bytes
+    message_count: int
+
+
+class Sink(Protocol):
+    """A connection as the engine sees it. Called on the engine's thread; must not raise, must not wait."""
+
+    def confirm(self, entries: list[ConfirmEntry]) -> None:
+        """Outcomes of published blocks, once per commit."""
+
+    def deliver(self, entries: list[DeliveryOut]) -> None:
+        """Messages handed out to this connection's consumers."""
+
+    def reply(self, request: int, result: dict[str, Any]) -> None:
+        """A request succeeded."""
+
+    def refuse(self, request: int, refusal: Refusal) -> None:
+        """A request was refused and changed nothing (except where the refusal says so)."""
+
+    def peeked(self, request: int, entries: list[DeliveryOut]) -> None:
+        """Messages that were asked to be looked at."""
+
+    def stale(self, outcome: int, ranges: list[TagRange]) -> None:
+        """A settle named tags this session does not hold."""
+
+    def cancelled(self, consumer: int, refusal: Refusal) -> None:
+        """A consumer ended by the broker's doing."""
+
+    def abort(self, refusal: Refusal) -> None:
+        """Close the connection."""
+
+
+class BlockCodec(Protocol):
+    """What the engine asks of the block format, which it does not know itself."""
+
+    def slice(self, block: bytes, start: int, stop: int) -> bytes:
+        """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
+        ...
+
+    def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
+        """Return message ``index`` alone, with its provenance added to its properties."""
+        ...
+
+    def redriven(self, block: bytes) -> tuple[bytes, str | None]:
+        """Return a dead letter as the message it was, and the queue it came from (None: not a dead letter)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bounds of the engine; the settings file documents each with its reason."""
+
+    queues_max: int = 100_000
+    routes_per_session_max: int = 65_536
+    consumers_per_session_max: int = 65_536
+    prefetch_messages_max: int = 100_000
+    prefetch_bytes_max: int = 256 * 1024 * 1024
+    window_messages: int = 50_000
+    window_bytes: int = 16 * 1024 * 1024
+    cache_bytes: int = 64 * 1024 * 1024
+    snapshot_bytes: int = 256 * 1024 * 1024
+    producer_idle_ms: int = 7 * 24 * 3600 * 1000
+
+
+class StoredBlock(NamedTuple):
+    """A block in memory with the time it was published, ms since 1970."""
+
+    time_ms: int
+    block: bytes
+
+
+@dataclass(slots=True)
+class Load:
+    """Blocks to read from the journal, by whoever drives the engine; ``done`` takes them by position."""
+
+    blocks: list[BlockRef]
+    done: Callable[[dict[int, StoredBlock]], None]

@@ -1,0 +1,145 @@
+"""Deliveries on their way out: blocks found in memory leave at once, others wait for the journal, in order.
+
+A session's deliveries keep their order (I7): behind one that waits for its block, the later ones wait too.
+Confirms of memory queues wait here as well, while their queue is above its bound: that is the backpressure of
+``durable=False`` queues.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from penstock.core.broker import Confirm, Delivery
+from penstock.core.log import BlockRef
+from penstock.core.values import MEMORY
+from penstock.engine.interface import DeliveryOut, Load, StoredBlock
+
+if TYPE_CHECKING:
+    from penstock.engine.engine import Engine
+
+READ_AHEAD_BYTES: Final = 1024 * 1024
+"""Read at once when a delivery's block is not in memory: a backlog drains sequentially."""
+
+
+class Outbox:
+    """What is to be delivered and not yet with its sink."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: dict[int, deque[Delivery]] = {}
+        self._loading: set[int] = set()
+        self._loaded: dict[int, StoredBlock] = {}
+        self._held: dict[int, deque[Confirm]] = {}
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """Send what can be sent; begin to load the rest."""
+        ready: dict[int, list[DeliveryOut]] = {}
+        get = self._engine.blocks.get
+        for delivery in deliveries:
+            session = delivery.session
+            if session in self._waiting:
+                self._wait(delivery)
+                continue
+            stored = get(delivery.block.position)
+            if stored is None:
+                self._wait(delivery)
+            else:
+                ready.setdefault(session, []).append(self._entry(delivery, stored))
+        self._send(ready)
+
+    def forget(self, session: int) -> None:
+        """The session is gone: nothing waits for it."""
+        self._waiting.pop(session, None)
+
+    def _entry(self, delivery: Delivery, stored: StoredBlock) -> DeliveryOut:
+        _, consumer, attempt, failures, first_tag, lease_ms, _, first, end, ref = delivery
+        block = stored.block
+        if first != ref.first or end != ref.end:
+            block = self._engine.codec.slice(block, first - ref.first, end - ref.first)
+        self._engine.delivered += end - first
+        return DeliveryOut(consumer, attempt, failures, first_tag, first, stored.time_ms, lease_ms, block, end - first)
+
+    def _send(self, ready: dict[int, list[DeliveryOut]]) -> None:
+        for session, entries in ready.items():
+            sink = self._engine.sinks.get(session)
+            if sink is not None:
+                sink.deliver(entries)
+
+    def _wait(self, delivery: Delivery) -> None:
+        self._waiting.setdefault(delivery.session, deque()).append(delivery)
+        position = delivery.block.position
+        if position in self._loading or position in self._loaded or self._engine.blocks.get(position) is not None:
+            return
+        blocks = [
+            block
+            for block in self._ahead(delivery)
+            if block.position not in self._loading and self._engine.blocks.get(block.position) is None
+        ]
+        self._loading.update(block.position for block in blocks)
+        self._engine.loads.append(Load(blocks, self._arrived))
+
+    def _ahead(self, delivery: Delivery) -> list[BlockRef]:
+        log = delivery.queue.log
+        if delivery.queue.deleted or delivery.first < log.start_offset:
+            return [delivery.block]
+        blocks = log.blocks_from(delivery.first, READ_AHEAD_BYTES)
+        return blocks if delivery.block in blocks else [delivery.block, *blocks]
+
+    def _arrived(self, blocks: dict[int, StoredBlock]) -> None:
+        self._loading.difference_update(blocks)
+        self._loaded.update(blocks)
+        ready: dict[int, list[DeliveryOut]] = {}
+        for session in list(self._waiting):
+            waiting = self._waiting[session]
+            while waiting:
+                position = waiting[0].block.position
+                stored = self._loaded.get(position) or self._engine.blocks.get(position)
+                if stored is None:
+                    break
+                ready.setdefault(session, []).append(self._entry(waiting.popleft(), stored))
+            if not waiting:
+                del self._waiting[session]
+        self._send(ready)
+        self._keep_loaded()
+
+    def _keep_loaded(self) -> None:
+        """Move to the cache what no one waits for; read again what someone does and no one loads."""
+        needed = {delivery.block.position for waiting in self._waiting.values() for delivery in waiting}
+        for position in [position for position in self._loaded if position not in needed]:
+            self._engine.blocks.keep(position, self._loaded.pop(position))
+        get = self._engine.blocks.get
+        for waiting in self._waiting.values():
+            head = waiting[0]
+            position = head.block.position
+            if position not in self._loading and position not in self._loaded and get(position) is None:
+                self._loading.add(position)
+                self._engine.loads.append(Load([head.block], self._arrived))
+
+    # -- memory queues -------------------------------------------------------------------------------------------------
+
+    def hold_memory(self, confirms: list[Confirm]) -> list[Confirm]:
+        """Send the confirms of memory queues that have room, hold those that have not; return the others."""
+        at_once: list[Confirm] = []
+        later: list[Confirm] = []
+        for confirm in confirms:
+            if confirm.level != MEMORY:
+                later.append(confirm)
+                continue
+            route = self._engine.broker.sessions[confirm.session].routes.get(confirm.route)
+            queue = route.queue if route else None
+            if queue and queue.number in self._held:
+                self._held[queue.number].append(confirm)
+            elif queue and not queue.deleted and queue.log.live_bytes > queue.settings.memory_bytes_max:
+                self._held[queue.number] = deque([confirm])
+            else:
+                at_once.append(confirm)
+        self._engine.send_confirms(at_once)
+        return later
+
+    def release_held(self) -> None:
+        """Send the confirms of memory queues that have room again, or are gone."""
+        for number in list(self._held):
+            queue = self._engine.broker.queues.get(number)
+            if queue is None or queue.log.live_bytes <= queue.settings.memory_bytes_max:
+                self._engine.send_confirms(list(self._held.pop(number)))

@@ -1,0 +1,192 @@
+"""Recovery: the newest snapshot, then every fact after it, in order.
+
+A snapshot is taken queue by queue while the broker works, so each queue's part says up to which journal position it
+has applied the facts; older ones are skipped for that queue. A queue that was deleted while the snapshot was taken has
+no part, and its facts find no queue: they are skipped too.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.core.broker import Broker
+from penstock.core.facts import (
+    ACKED,
+    DEAD,
+    FAILED,
+    LEASED,
+    MOVED,
+    PUBLISHED,
+    PUBLISHED_HEADER,
+    PURGED,
+    Declared,
+    Deleted,
+    decode,
+)
+from penstock.core.queue import Queue, SequenceRun, Stream
+from penstock.core.runs import RunState
+from penstock.core.values import Failure, QueueSettings
+
+if TYPE_CHECKING:
+    from penstock.engine.engine import Engine
+    from penstock.storage.interface import RecoveredBatch
+
+_PART_HEAD: Final = struct.Struct("<III")
+_QUEUE_NUMBER: Final = struct.Struct("<Q")
+_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, PURGED})
+
+
+class Recovery:
+    """Rebuilds an engine's state before it serves. ``last_ms`` ends as the time of the last batch: the broker's clock
+    must not run behind it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._applied: dict[int, int] = {}
+        self.last_ms = 0
+        self.record_count = 0
+
+    def restore(self, parts: list[bytes]) -> None:
+        """Start from a snapshot's parts."""
+        broker = self._engine.broker
+        state = json.loads(parts[0])
+        broker.next_number = state["next_number"]
+        broker.next_producer = state["next_producer"]
+        broker.producers = {int(producer): last_ms for producer, last_ms in state["producers"].items()}
+        self.last_ms = state["time_ms"]
+        for part in parts[1:]:
+            number, applied = _restore_queue(broker, part)
+            self._applied[number] = applied
+
+    def replay(self, batch: RecoveredBatch) -> None:
+        """Apply one batch of facts."""
+        self.last_ms = max(self.last_ms, batch.time_ms)
+        self.record_count += len(batch.records)
+        broker = self._engine.broker
+        queues, applied = broker.queues, self._applied
+        unpack_published = PUBLISHED_HEADER.unpack_from
+        for position, payload in batch.records:
+            kind = payload[0]
+            if kind == PUBLISHED:
+                _, _, _, count, number, _, producer, sequence, time_ms = unpack_published(payload)
+                queue = queues.get(number)
+                if queue is not None and position >= applied.get(number, 0):
+                    broker.apply_published(queue, count, len(payload), position, producer, sequence, time_ms)
+            elif kind == MOVED:
+                _, _, _, _, number, first, _, _, _ = unpack_published(payload)
+                queue = queues.get(number)
+                if queue is not None and position >= applied.get(number, 0):
+                    queue.log.relocate(first, position)
+            elif kind in _QUEUE_FACTS:
+                number = _QUEUE_NUMBER.unpack_from(payload, 8)[0]
+                if number in queues and position >= applied.get(number, 0):
+                    broker.apply(decode(payload))
+            else:
+                self._replay_definition(broker, kind, payload)
+        broker.dropped.clear()
+
+    def finish(self) -> None:
+        """Everything is applied: make it ready to serve."""
+        engine = self._engine
+        engine.broker.reopen()
+        count_live = engine.blocks.count_live
+        for queue in engine.broker.queues.values():
+            for block in queue.log.all_blocks():
+                count_live(block.position, block.size_bytes)
+        engine.blocks.durable_position = engine.journal.durable_position
+
+    def _replay_definition(self, broker: Broker, kind: int, payload: memoryview) -> None:
+        fact = decode(payload)
+        if isinstance(fact, Declared) and fact.queue in broker.queues:
+            return
+        if isinstance(fact, Deleted) and fact.queue not in broker.queues:
+            return
+        broker.apply(fact)
+
+
+def snapshot_head(broker: Broker, time_ms: int) -> bytes:
+    """The part of a snapshot that belongs to no queue."""
+    return json.dumps(
+        {
+            "next_number": broker.next_number,
+            "next_producer": broker.next_producer,
+            "producers": broker.producers,
+            "time_ms": time_ms,
+        }
+    ).encode()
+
+
+def snapshot_queue(queue: Queue, applied: int) -> bytes:
+    """One queue's part: a JSON head, then the three block columns."""
+    group = queue.group
+    durable = queue.settings.durable
+    head: dict[str, Any] = {
+        "queue": queue.number,
+        "group": group.number,
+        "name": queue.name,
+        "settings": queue.settings.as_map(),
+        "created_at_ms": queue.created_at_ms,
+        "applied": applied,
+    }
+    columns = (b"", b"", b"")
+    if durable:
+        columns = queue.log.columns()
+        head |= {
+            "start": queue.log.start_offset,
+            "next": queue.log.next_offset,
+            "cursor": group.next_offset,
+            "counters": group.counters.values(),
+            "runs": group.outstanding.states(),
+            "history": list(group.history.items()),
+            "streams": [(p, s.last_sequence, list(s.runs)) for p, s in queue.streams.items()],
+        }
+    text = json.dumps(head).encode()
+    return b"".join([_PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns])
+
+
+def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
+    head_bytes, firsts_bytes, sizes_bytes = _PART_HEAD.unpack_from(part)
+    start = _PART_HEAD.size
+    head = json.loads(part[start : start + head_bytes])
+    settings = QueueSettings(**head["settings"])
+    broker.apply(Declared(head["queue"], head["group"], head["name"], settings, head["created_at_ms"]))
+    queue = broker.queues[head["queue"]]
+    if settings.durable:
+        start += head_bytes
+        firsts = part[start : start + firsts_bytes]
+        sizes = part[start + firsts_bytes : start + firsts_bytes + sizes_bytes]
+        positions = part[start + firsts_bytes + sizes_bytes :]
+        queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
+        _restore_group(queue, head)
+    return head["queue"], head["applied"]
+
+
+def _restore_group(queue: Queue, head: dict[str, Any]) -> None:
+    group = queue.group
+    group.next_offset = head["cursor"]
+    counters = group.counters
+    counters.acked, counters.dead, counters.purged, counters.redelivered = head["counters"]
+    group.outstanding.restore([RunState(*state) for state in head["runs"]])
+    group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in head["history"]}
+    for producer, last_sequence, runs in head["streams"]:
+        stream = queue.streams[producer] = Stream()
+        stream.last_sequence = last_sequence
+        stream.runs.extend(SequenceRun(*run) for run in runs)
+
+
+def fingerprint(broker: Broker) -> Iterator[Any]:
+    """The durable state as comparable values: equal states, equal sequences (I18)."""
+    yield broker.next_number, broker.next_producer, sorted(broker.producers)
+    for number in sorted(broker.queues):
+        queue = broker.queues[number]
+        yield number, queue.name, queue.settings, queue.group.number
+        if queue.settings.durable:
+            group = queue.group
+            yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
+            yield group.next_offset, group.counters.values(), group.outstanding.states()
+            yield sorted(group.history.items())
+            yield sorted((p, s.last_sequence, tuple(s.runs)) for p, s in queue.streams.items() if s.last_sequence)
