@@ -59,7 +59,7 @@ fuzz: $(STAMP)
 	@$(PYTEST) -m "not nightly" --hypothesis-profile=fuzz -k "hypothesis or property or fuzz or machine" --timeout=3600 $(ARGS)
 
 nightly: $(STAMP)
-	@$(PYTEST) --hypothesis-profile=nightly --timeout=14400 $(ARGS)
+	@PENSTOCK_KILL_ROUNDS=500 PENSTOCK_TERMINATE_ROUNDS=500 $(PYTEST) --hypothesis-profile=nightly --timeout=14400 $(ARGS)
 
 serve: $(STAMP)
 	@$(BIN)/penstock serve --data $(DATA) $(ARGS)

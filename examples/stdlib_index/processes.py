@@ -118,6 +118,7 @@ class Worker:
         self.held: list[str] = []
         self.indexed = 0
         self.acked = 0
+        self.ended = False
         self._watch: asyncio.Task[None] | None = None
         self._log = Path()
 
@@ -140,7 +141,7 @@ class Worker:
 
     def check_alive(self) -> None:
         """Raise DemoError when it ended by itself."""
-        if self.process is not None and self.process.returncode is not None:
+        if not self.ended and self.process is not None and self.process.returncode is not None:
             raise DemoError(f"{self.name} ended by itself: {self._log.read_text()[-2000:]}")
 
     async def pause(self) -> None:
@@ -154,6 +155,7 @@ class Worker:
 
     async def end(self) -> None:
         """SIGKILL, if it still runs."""
+        self.ended = True
         await kill(self.process)
         if self._watch is not None:
             await self._watch

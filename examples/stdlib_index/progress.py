@@ -151,8 +151,7 @@ class Display:
         table = Table("process", "pid", "state", box=None, header_style="dim")
         table.add_row("broker", "", self._state.broker)
         for worker in self._state.workers:
-            alive = worker.process is not None and worker.process.returncode is None
-            doing = f"{worker.acked:,} files acknowledged, holds {len(worker.held)}" if alive else "dead"
+            doing = "killed" if worker.ended else f"{worker.acked:,} files acknowledged, holds {len(worker.held)}"
             table.add_row(worker.name, str(worker.pid) if worker.process else "", doing)
         return table
 

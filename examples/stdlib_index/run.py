@@ -128,7 +128,6 @@ class Demo:
             victim.resume()
         held = list(victim.held)
         await victim.end()
-        self._state.workers.remove(victim)
         self._display.event(f"killed {victim.name} (pid {victim.pid}) in the middle of {len(held)} started jobs")
         self._killed = (held, victim.name)
         return Verdict(

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -101,3 +101,7 @@ class BrokerProcess:
     def log_tail(self, size: int = 3000) -> str:
         """Return the end of what it wrote to standard output and error."""
         return self.log.read_text(errors="replace")[-size:]
+
+
+MakeBroker = Callable[..., BrokerProcess]
+"""What the fixture ``make_broker`` gives: (directory, port, settings), all optional."""

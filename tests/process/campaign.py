@@ -117,8 +117,8 @@ class Campaign:
             consumer.draining = True
         async with connect(self.broker.url) as client, asyncio.timeout(OUTCOME_SECONDS_GUARD):
             queue = client.queue(QUEUE)
-            while (await queue.describe()).messages or any(consumer.busy for consumer in self._consumers):
-                await asyncio.sleep(0.02)  # noqa: ASYNC110 - another process empties the queue
+            while (await queue.describe()).messages or any(each.busy for each in self._consumers):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
     async def _recover_empty(self) -> None:
         """Kill the broker once more: what is acknowledged and confirmed stays acknowledged."""
