@@ -1,0 +1,1 @@
+"""The network shell: sockets, the handshake, limits and heartbeats around the engine."""
