@@ -1,8 +1,8 @@
 """The whole decided state of a broker, and how facts change it.
 
 Commands live beside this module, one per kind of thing: ``definitions`` (queues, producers), ``publishing``,
-``delivery`` (hand-outs), ``settling``. Each decides, records its facts through the ``Recorder`` it was given and applies
-them here; recovery calls ``apply`` with the same facts.
+``delivery`` (hand-outs), ``settling``. Each decides, records its facts through the ``Recorder`` it was given and
+applies them here; recovery calls ``apply`` with the same facts.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ class Cancelled(NamedTuple):
 
 
 class Broker:
-    """Queues, producers and sessions, and what the last commands decided (``confirms``, ``deliveries``, ...), which
-    whoever calls them takes away.
-    """
+    """Queues, producers and sessions; and what the last commands decided, which their caller takes away."""
 
     def __init__(self, recorder: Recorder, boot_epoch: int) -> None:
         self.recorder = recorder

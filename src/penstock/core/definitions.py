@@ -76,9 +76,7 @@ def waiting_count(queue: Queue) -> int:
 
 
 def list_queues(broker: Broker, prefix: str, after: str, limit: int) -> tuple[list[Queue], bool]:
-    """Return up to ``limit`` queues in name order whose names start with ``prefix`` and follow ``after``, and whether
-    there are more.
-    """
+    """Return up to ``limit`` queues by name, those with ``prefix`` and after ``after``, and whether there are more."""
     names = sorted(name for name in broker.names if name.startswith(prefix))
     start = bisect_right(names, after) if after else 0
     page = names[start : start + limit]

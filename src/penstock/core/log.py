@@ -97,7 +97,7 @@ class QueueLog:
         return dropped
 
     def relocate(self, first: int, position: int) -> int | None:
-        """Storage keeps the block that starts at ``first`` elsewhere now; return the old position, None if it is gone."""
+        """Note that storage keeps a block elsewhere now; return its old position, None if the block is gone."""
         index = bisect_right(self._firsts, first, self._head) - 1
         if index < self._head or self._firsts[index] != first:
             return None

@@ -35,7 +35,7 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
     number = session.number
     confirms = broker.confirms
     for publication in publications:
-        route_number, level, first_sequence, count, block = publication
+        route_number, level, first_sequence, count, _ = publication
         route = session.routes.get(route_number)
         if route is None:
             confirms.append(_refusal(number, publication, "unknown-route"))

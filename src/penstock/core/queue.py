@@ -194,7 +194,7 @@ class Group:
         return self._due[0][0] if self._due else None
 
     def reopen(self) -> list[int]:
-        """After recovery: nothing is leased, so every outstanding message is ready, delayed or dying; return the last."""
+        """After recovery nothing is leased: sort what is outstanding into ready and delayed; return what is dying."""
         dying: list[int] = []
         for run in self.outstanding:
             if run.dying:

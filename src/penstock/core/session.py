@@ -50,8 +50,9 @@ class Consumer:
         return self.leased_messages < self.prefetch_messages and self.leased_bytes < self.prefetch_bytes
 
     def room_for(self, unit_bytes: int) -> int:
-        """How many messages of this size it may be given: I13. One message is always allowed to an empty consumer
-        with credit, however large, or it could never be delivered.
+        """How many messages of this size it may be given (I13).
+
+        One is always allowed to a consumer that holds nothing, however large, or it could never be delivered.
         """
         messages = self.prefetch_messages - self.leased_messages
         by_bytes = (self.prefetch_bytes - self.leased_bytes) // unit_bytes

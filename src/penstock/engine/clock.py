@@ -25,4 +25,5 @@ class BrokerClock:
         self._base_ms = max(wall_ms, last_ms) - int(monotonic_s() * 1000)
 
     def __call__(self) -> int:
+        """Return now, ms since 1970."""
         return self._base_ms + int(self._monotonic_s() * 1000)

@@ -59,7 +59,7 @@ class DeadLetters:
         group, offset = dying
         queue = group.queue
         run = group.outstanding.find(offset)
-        assert run is not None and run.dying, "what is dying is outstanding (I12)"
+        assert run is not None, "what is dying is outstanding (I12)"
         failures = group.history.get(offset, [])
         provenance: dict[str, Any] = {
             "queue": queue.name,
@@ -99,9 +99,7 @@ class Redrive:
             engine.later(*self._asker, {"redriven": 0})
             return
         if source is self._target:
-            raise Refused(
-                "unsupported", f"{source.name!r} is a dead-letter queue: redrive the queue its messages came from"
-            )
+            raise Refused("unsupported", f"{source.name!r} is a dead-letter queue: redrive the queue they came from")
         self._end_offset = source.log.visible
         self._session = engine.open_session(self, f"redrive of {self._target.name}")
         session = engine.broker.sessions[self._session]
@@ -147,7 +145,7 @@ class Redrive:
         else:
             self._kept += 1
 
-    def cancelled(self, consumer: int, refusal: Refusal) -> None:
+    def cancelled(self, consumer: int, refusal: Refusal) -> None:  # noqa: ARG002  a Sink's signature
         """The dead-letter queue was deleted."""
         self._complete = True
 

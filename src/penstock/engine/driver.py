@@ -41,7 +41,7 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         *,
         on_failure: Callable[[Exception], None],
-        on_pressure: Callable[[bool], None] = lambda paused: None,
+        on_pressure: Callable[[bool], None] = lambda _paused: None,
     ) -> None:
         self._engine = engine
         self._journal = journal
@@ -78,7 +78,7 @@ class Driver:
 
     async def stop(self) -> None:
         """Finish what is gathered, mark the journal and close it."""
-        while not self._stopped and (self._commit or self._journal.staged_bytes or self._engine.urgent):
+        while not self._stopped and (self._commit or self._engine.gathered_bytes or self._engine.urgent):
             self._engine.turn()
             self._start_commit()
             self._idle.clear()
@@ -111,7 +111,7 @@ class Driver:
                 self._start_commit()
             elif journal.staged_bytes and self._lazy is None:
                 self._lazy = self._loop.call_later(LAZY_COMMIT_S, self._lazy_commit)
-        self._set_pressure(journal.staged_bytes > PRESSURE_BYTES)
+        self._set_pressure(engine.gathered_bytes > PRESSURE_BYTES)
         self._set_timer()
 
     # -- commits -------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Driver:
 
     def _commit_failed(self, commit: Commit, error: StorageError) -> None:
         if isinstance(error, StorageFull) and not self._stopped:
-            # The batch is whole in memory and its torn part was cut off: publishes are refused, this one is tried again.
+            # The batch is whole in memory and its torn part was cut off: it is tried again, publishes are refused.
             self._engine.broker.storage_full = True
             self._loop.call_later(FULL_RETRY_S, self._retry, commit)
             return

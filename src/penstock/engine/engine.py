@@ -11,9 +11,10 @@ Hand-outs and plain acks are journaled but nobody waits for them: such a batch i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.broker import Broker, Confirm
@@ -28,6 +29,9 @@ from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Lo
 from penstock.engine.outbox import Outbox
 from penstock.storage.interface import Batch
 from penstock.storage.journal import Journal
+
+BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
+"""A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
 
 
 @dataclass(slots=True)
@@ -81,6 +85,7 @@ class Engine:
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
         self._pending = Pending()
+        self._closed: deque[Commit] = deque()
         self._in_flight: Commit | None = None
         self._unconfirmed: dict[int, int] = {}
         self._next_session = 1
@@ -90,6 +95,8 @@ class Engine:
 
     def record(self, fact: Fact) -> int:
         """Stage a fact in the gathering batch."""
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES:
+            self._close_batch()
         if type(fact) is Published:
             block = fact.block
             position = self._stage((published_header(fact), block), PUBLISHED_HEADER_BYTES + len(block))
@@ -188,25 +195,34 @@ class Engine:
         self._send()
         if self.jobs:
             self.jobs = [step for step in self.jobs if not step()]
-        if not self._in_flight and not self.journal.staged_bytes and self._pending:
+        if self._pending and not self._in_flight and not self.gathered_bytes:
             pending, self._pending = self._pending, Pending()
             self._release(pending)
 
     @property
+    def gathered_bytes(self) -> int:
+        """Bytes that are not with a commit yet."""
+        return self.journal.staged_bytes + sum(commit.batch.nbytes for commit in self._closed)
+
+    @property
     def urgent(self) -> bool:
         """True when something waits for the gathered facts."""
-        return bool(self._pending)
+        return bool(self._pending or self._closed)
 
     def begin(self) -> Commit | None:
         """Close the gathering batch; None when there is nothing to write or a commit is under way."""
         if self._in_flight:
             return None
-        batch = self.journal.take(self.clock_ms())
-        if batch is None:
-            return None
-        self._in_flight = Commit(batch, self._pending)
-        self._pending = Pending()
+        if not self._closed:
+            self._close_batch()
+        self._in_flight = self._closed.popleft() if self._closed else None
         return self._in_flight
+
+    def _close_batch(self) -> None:
+        batch = self.journal.take(self.clock_ms())
+        if batch is not None:
+            self._closed.append(Commit(batch, self._pending))
+            self._pending = Pending()
 
     def written(self, commit: Commit) -> None:
         """The batch is with the operating system: confirms of that level leave, unless an older one waits (I9)."""

@@ -86,7 +86,7 @@ class Recovery:
                 if number in queues and position >= applied.get(number, 0):
                     broker.apply(decode(payload))
             else:
-                self._replay_definition(broker, kind, payload)
+                self._replay_definition(broker, payload)
         broker.dropped.clear()
 
     def finish(self) -> None:
@@ -99,7 +99,7 @@ class Recovery:
                 count_live(block.position, block.size_bytes)
         engine.blocks.durable_position = engine.journal.durable_position
 
-    def _replay_definition(self, broker: Broker, kind: int, payload: memoryview) -> None:
+    def _replay_definition(self, broker: Broker, payload: memoryview) -> None:
         fact = decode(payload)
         if isinstance(fact, Declared) and fact.queue in broker.queues:
             return

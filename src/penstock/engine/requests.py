@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.log import BlockRef
@@ -73,6 +74,15 @@ class Arguments:
         return value
 
 
+class Call(NamedTuple):
+    """One command under way."""
+
+    engine: Engine
+    session: Session
+    request: int
+    arguments: Arguments
+
+
 def perform(
     engine: Engine, session: Session, request: int, command: str, values: dict[str, Any]
 ) -> dict[str, Any] | None:
@@ -80,82 +90,81 @@ def perform(
     handler = _COMMANDS.get(command)
     if handler is None:
         raise Refused("unsupported", f"this broker has no command {command!r}")
-    return handler(engine, session, request, Arguments(command, values))
+    return handler(Call(engine, session, request, Arguments(command, values)))
 
 
-def _queue_declare(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    name = arguments.text("queue", None)
-    passive = arguments.flag("passive", False)
-    values = arguments.rest()
+def _queue_declare(call: Call) -> dict[str, Any]:
+    name = call.arguments.text("queue", None)
+    passive = call.arguments.flag("passive", False)
+    values = call.arguments.rest()
     if passive:
-        queue, created = definitions.find_queue(engine.broker, name), False
+        queue, created = definitions.find_queue(call.engine.broker, name), False
     else:
-        settings = _with_declared_dead_letter(engine, name, parse_settings(values))
-        queue, created = definitions.declare(engine.broker, name, settings, engine.clock_ms(), engine.limits.queues_max)
+        settings = _canonical_settings(name, parse_settings(values))
+        queue, created = definitions.declare(
+            call.engine.broker, name, settings, call.engine.clock_ms(), call.engine.limits.queues_max
+        )
     return {"queue": queue.name, "id": queue.number, "created": created}
 
 
-def _with_declared_dead_letter(engine: Engine, name: str, settings: QueueSettings) -> QueueSettings:
+def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:
     """Naming the default dead-letter queue is the same as not naming one."""
     check_name(name)
-    if settings.dead_letter == f"{name}.dead":
-        values = settings.as_map()
-        return QueueSettings(**{**values, "dead_letter": None})
-    return settings
+    return replace(settings, dead_letter=None) if settings.dead_letter == f"{name}.dead" else settings
 
 
-def _queue_describe(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    queue = _named_queue(engine, arguments)
-    return definitions.describe(engine.broker, queue)
+def _queue_describe(call: Call) -> dict[str, Any]:
+    queue = _named_queue(call.engine, call.arguments)
+    return definitions.describe(call.engine.broker, queue)
 
 
-def _queue_list(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    prefix = arguments.text("prefix", "")
-    after = arguments.text("after", "")
-    limit = arguments.number("limit", 500, 1, LIST_LIMIT_MAX)
-    arguments.end()
-    queues, more = definitions.list_queues(engine.broker, prefix, after, limit)
-    return {"queues": [definitions.describe(engine.broker, queue) for queue in queues], "more": more}
+def _queue_list(call: Call) -> dict[str, Any]:
+    prefix = call.arguments.text("prefix", "")
+    after = call.arguments.text("after", "")
+    limit = call.arguments.number("limit", 500, 1, LIST_LIMIT_MAX)
+    call.arguments.end()
+    queues, more = definitions.list_queues(call.engine.broker, prefix, after, limit)
+    return {"queues": [definitions.describe(call.engine.broker, queue) for queue in queues], "more": more}
 
 
-def _queue_purge(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    return {"purged": definitions.purge(engine.broker, _named_queue(engine, arguments))}
+def _queue_purge(call: Call) -> dict[str, Any]:
+    return {"purged": definitions.purge(call.engine.broker, _named_queue(call.engine, call.arguments))}
 
 
-def _queue_delete(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    if_empty = arguments.flag("if_empty", False)
-    if_unused = arguments.flag("if_unused", False)
-    queue = _named_queue(engine, arguments)
-    return {"deleted": definitions.delete(engine.broker, queue, if_empty, if_unused)}
+def _queue_delete(call: Call) -> dict[str, Any]:
+    if_empty = call.arguments.flag("if_empty", False)
+    if_unused = call.arguments.flag("if_unused", False)
+    queue = _named_queue(call.engine, call.arguments)
+    return {"deleted": definitions.delete(call.engine.broker, queue, if_empty, if_unused)}
 
 
-def _queue_redrive(engine: Engine, session: Session, request: int, arguments: Arguments) -> None:
-    limit = arguments.number("limit", 0)
-    Redrive(engine, _named_queue(engine, arguments), session.number, request, limit).start()
+def _queue_redrive(call: Call) -> None:
+    limit = call.arguments.number("limit", 0)
+    Redrive(call.engine, _named_queue(call.engine, call.arguments), call.session.number, call.request, limit).start()
 
 
-def _producer_open(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    producer = arguments.optional("producer")
-    arguments.end()
+def _producer_open(call: Call) -> dict[str, Any]:
+    producer = call.arguments.optional("producer")
+    call.arguments.end()
     if producer is not None and (not isinstance(producer, int) or isinstance(producer, bool)):
         raise Refused("bad-setting", f"producer must be a number or nil, not {producer!r}")
-    return {"producer": definitions.open_producer(engine.broker, session, producer, engine.clock_ms())}
+    return {"producer": definitions.open_producer(call.engine.broker, call.session, producer, call.engine.clock_ms())}
 
 
-def _route_open(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    route = arguments.number("route", None, 0, _U32_MAX)
-    exchange = arguments.text("exchange", "")
-    routing_key = arguments.text("routing_key", None)
-    arguments.end()
-    limit = engine.limits.routes_per_session_max
-    queue = publishing.open_route(engine.broker, session, route, exchange, routing_key, limit)
+def _route_open(call: Call) -> dict[str, Any]:
+    route = call.arguments.number("route", None, 0, _U32_MAX)
+    exchange = call.arguments.text("exchange", "")
+    routing_key = call.arguments.text("routing_key", None)
+    call.arguments.end()
+    limit = call.engine.limits.routes_per_session_max
+    queue = publishing.open_route(call.engine.broker, call.session, route, exchange, routing_key, limit)
     return {"queue_id": queue.number, "durable": queue.settings.durable}
 
 
-def _route_close(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    route = arguments.number("route", None, 0, _U32_MAX)
-    arguments.end()
-    if session.routes.pop(route, None) is None:
+def _route_close(call: Call) -> dict[str, Any]:
+    route = call.arguments.number("route", None, 0, _U32_MAX)
+    call.arguments.end()
+    if call.session.routes.pop(route, None) is None:
         raise Refused("unknown-route", f"this connection has no route {route}")
     return {}
 
@@ -167,60 +176,60 @@ def _credit(engine: Engine, arguments: Arguments, low: int) -> tuple[int, int]:
     return min(messages, limits.prefetch_messages_max), min(size_bytes, limits.prefetch_bytes_max)
 
 
-def _consume(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    number = arguments.number("consumer", None, 0, _U32_MAX)
-    group = arguments.text("group", "")
-    name = arguments.text("name", "")
-    credit = _credit(engine, arguments, 1)
-    queue = _named_queue(engine, arguments)
+def _consume(call: Call) -> dict[str, Any]:
+    number = call.arguments.number("consumer", None, 0, _U32_MAX)
+    group = call.arguments.text("group", "")
+    name = call.arguments.text("name", "")
+    credit = _credit(call.engine, call.arguments, 1)
+    queue = _named_queue(call.engine, call.arguments)
     if group:
         raise Refused("unknown-group", f"queue {queue.name!r} has no group {group!r}; the default group is ''")
-    limit = engine.limits.consumers_per_session_max
-    delivery.consume(engine.broker, session, queue, number, *credit, name[:255], limit)
+    limit = call.engine.limits.consumers_per_session_max
+    delivery.consume(call.engine.broker, call.session, queue, number, *credit, name[:255], limit)
     return {"lease_ms": queue.settings.lease_ms, "queue_id": queue.number}
 
 
-def _flow(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    number = arguments.number("consumer", None, 0, _U32_MAX)
-    credit = _credit(engine, arguments, 0)
-    arguments.end()
-    delivery.set_credit(engine.broker, session, number, *credit)
+def _flow(call: Call) -> dict[str, Any]:
+    number = call.arguments.number("consumer", None, 0, _U32_MAX)
+    credit = _credit(call.engine, call.arguments, 0)
+    call.arguments.end()
+    delivery.set_credit(call.engine.broker, call.session, number, *credit)
     return {}
 
 
-def _cancel(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    number = arguments.number("consumer", None, 0, _U32_MAX)
-    release = arguments.flag("release", False)
-    arguments.end()
-    delivery.remove_consumer(engine.broker, delivery.find_consumer(session, number))
+def _cancel(call: Call) -> dict[str, Any]:
+    number = call.arguments.number("consumer", None, 0, _U32_MAX)
+    release = call.arguments.flag("release", False)
+    call.arguments.end()
+    delivery.remove_consumer(call.engine.broker, delivery.find_consumer(call.session, number))
     if release:
-        settling.release_unstarted(engine.broker, session, number)
+        settling.release_unstarted(call.engine.broker, call.session, number)
     return {}
 
 
-def _peek(engine: Engine, session: Session, request: int, arguments: Arguments) -> None:
-    partition = arguments.number("partition", 0)
-    offset = arguments.number("offset", 0)
-    count = arguments.number("count", 100, 1, PEEK_COUNT_MAX)
-    bytes_max = min(arguments.number("bytes_max", PEEK_BYTES_MAX, 1), PEEK_BYTES_MAX)
-    queue = _named_queue(engine, arguments)
+def _peek(call: Call) -> None:
+    partition = call.arguments.number("partition", 0)
+    offset = call.arguments.number("offset", 0)
+    count = call.arguments.number("count", 100, 1, PEEK_COUNT_MAX)
+    bytes_max = min(call.arguments.number("bytes_max", PEEK_BYTES_MAX, 1), PEEK_BYTES_MAX)
+    queue = _named_queue(call.engine, call.arguments)
     if partition:
         raise Refused("bad-setting", f"queue {queue.name!r} has one partition, 0")
     first = max(offset, queue.log.start_offset)
     if first >= queue.log.visible:
-        engine.sinks[session.number].peeked(request, [])
+        call.engine.sinks[call.session.number].peeked(call.request, [])
         return
     blocks = [block for block in queue.log.blocks_from(first, bytes_max) if block.first < queue.log.visible]
-    missing = [block for block in blocks if engine.blocks.get(block.position) is None]
-    at_hand = {b.position: s for b in blocks if (s := engine.blocks.get(b.position)) is not None}
+    missing = [block for block in blocks if call.engine.blocks.get(block.position) is None]
+    at_hand = {b.position: s for b in blocks if (s := call.engine.blocks.get(b.position)) is not None}
 
     def arrived(loaded: dict[int, StoredBlock]) -> None:
-        sink = engine.sinks.get(session.number)
+        sink = call.engine.sinks.get(call.session.number)
         if sink is not None:
-            sink.peeked(request, _peek_entries(engine, queue, blocks, {**at_hand, **loaded}, first, count))
+            sink.peeked(call.request, _peek_entries(call.engine, queue, blocks, {**at_hand, **loaded}, first, count))
 
     if missing:
-        engine.loads.append(Load(missing, arrived))
+        call.engine.loads.append(Load(missing, arrived))
     else:
         arrived({})
 
@@ -249,9 +258,9 @@ def _peek_entries(
     return entries
 
 
-def _status(engine: Engine, session: Session, request: int, arguments: Arguments) -> dict[str, Any]:
-    arguments.end()
-    broker = engine.broker
+def _status(call: Call) -> dict[str, Any]:
+    call.arguments.end()
+    broker = call.engine.broker
     groups = [queue.group for queue in broker.queues.values()]
     return {
         "boot_epoch": broker.boot_epoch,
@@ -260,13 +269,13 @@ def _status(engine: Engine, session: Session, request: int, arguments: Arguments
         "messages": sum(definitions.waiting_count(queue) for queue in broker.queues.values()),
         "acked": sum(group.counters.acked for group in groups),
         "redelivered": sum(group.counters.redelivered for group in groups),
-        "delivered": engine.delivered,
-        "commits": engine.commits,
-        "journal_bytes": engine.journal.total_bytes,
-        "live_bytes": engine.blocks.live_bytes,
-        "cache_bytes": engine.blocks.cache_bytes,
-        "segments": len(engine.journal.segments),
-        "storage": "failed" if engine.failure else "full" if broker.storage_full else "ok",
+        "delivered": call.engine.delivered,
+        "commits": call.engine.commits,
+        "journal_bytes": call.engine.journal.total_bytes,
+        "live_bytes": call.engine.blocks.live_bytes,
+        "cache_bytes": call.engine.blocks.cache_bytes,
+        "segments": len(call.engine.journal.segments),
+        "storage": "failed" if call.engine.failure else "full" if broker.storage_full else "ok",
     }
 
 
@@ -276,7 +285,7 @@ def _named_queue(engine: Engine, arguments: Arguments) -> Queue:
     return definitions.find_queue(engine.broker, name)
 
 
-_Handler = Callable[["Engine", Session, int, Arguments], dict[str, Any] | None]
+_Handler = Callable[[Call], dict[str, Any] | None]
 
 _COMMANDS: Final[dict[str, _Handler]] = {
     "queue_declare": _queue_declare,
