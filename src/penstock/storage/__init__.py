@@ -1,0 +1,1 @@
+"""Where facts survive: opaque records in, a durable position out. ``docs/storage.md`` draws the files."""
