@@ -121,8 +121,7 @@ async def _latency_publish(client: Client, job: Job, ready: Ready) -> Outcome:
     start = time.perf_counter()
     for index in range(job.count):
         due = start + index / job.rate
-        while (wait := due - time.perf_counter()) > 0:
-            await asyncio.sleep(wait)
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
         task = asyncio.create_task(_publish_stamped(client, job.queue, padding))
         tasks.add(task)
         task.add_done_callback(tasks.discard)

@@ -45,7 +45,6 @@ class Outcome:
     count: int = 0
     seconds: float = 0.0
     samples: list[float] = field(default_factory=list)
-    error: str = ""
 
     @property
     def rate(self) -> float:

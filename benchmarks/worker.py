@@ -6,7 +6,6 @@ One process stays for a whole visit to a broker, so that no measurement contains
 import asyncio
 import gc
 import sys
-import traceback
 
 import uvloop
 
@@ -30,14 +29,10 @@ async def _wait_for_go_async() -> None:
 
 
 def work(job: Job) -> Outcome:
-    """Do one job. An exception becomes an outcome with its text: one broken load must not end the run."""
-    try:
-        if job.raw:
-            return raw.run(job, _wait_for_go)
-        return uvloop.run(client_loads.run(job, _wait_for_go_async))
-    except Exception as error:
-        traceback.print_exc()
-        return Outcome(error=f"{type(error).__name__}: {error}"[:300])
+    """Do one job. An exception ends this process, its text in the log; the harness notes it and starts another."""
+    if job.raw:
+        return raw.run(job, _wait_for_go)
+    return uvloop.run(client_loads.run(job, _wait_for_go_async))
 
 
 def main() -> None:

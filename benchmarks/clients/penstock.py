@@ -3,10 +3,9 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from penstock_client import Client, connect
-
 from benchmarks.clients.base import OnBody
 from benchmarks.jobs import Job, Tally
+from penstock_client import Client, connect
 
 _PREFETCH = 5000
 

@@ -47,7 +47,7 @@ class RedisClient:
         while not tally.stopping and tally.count < tally.limit:
             pipeline = self._redis.pipeline(transaction=False)
             for index in range(tally.count, tally.count + self._batch):
-                pipeline.xadd(queues[index % len(queues)], fields)  # type: ignore[arg-type]
+                pipeline.xadd(queues[index % len(queues)], fields)
             await pipeline.execute()
             tally.count += self._batch
 

@@ -1,7 +1,7 @@
 """AMQP 0-9-1 frames on a raw socket: persistent basic.publish with confirms; basic.deliver with ranged acks.
 
-    frame   | type u8 | channel u16 | size u32 | payload | 0xCE |        big-endian
-    method  payload: | class u16 | method u16 | arguments |
+frame   | type u8 | channel u16 | size u32 | payload | 0xCE |        big-endian
+method  payload: | class u16 | method u16 | arguments |
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The socket loops: publish within a window, consume with acks, and many connections with one message each in flight."""
+"""The socket loops: publish within a window, consume with acks, many connections with one message each in flight."""
 
 import itertools
 import select
@@ -15,7 +15,7 @@ Ready = Callable[[], None]
 _POLL_MS: Final = 5
 _CONFIRM_SECONDS_MAX: Final = 20.0
 """How long the last confirms may take after the load has ended."""
-_ENCODED_AHEAD_BYTES_MAX: Final = 100_000_000
+_ENCODED_AHEAD_BYTES_MAX: Final = 48_000_000
 """Publishes are encoded before the clock starts, up to this much memory; the rest as they are needed."""
 
 

@@ -29,9 +29,7 @@ class NatsWire:
         self._tail = b""
         self._wanted = 0
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
-        self.socket.sendall(
-            f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox}.* 1\r\nPING\r\n".encode()
-        )
+        self.socket.sendall(f"CONNECT {json.dumps(options)}\r\nSUB {self._inbox}.* 1\r\nPING\r\n".encode())
         self._read_until(b"PONG\r\n")
         self._single = self._publish_to(self._names[0])
 

@@ -23,9 +23,7 @@ def _reference(visit: Visit, count: int) -> float:
     """Consume/s of a short queue, as the drain will be done: SDK, one consumer, an ack each."""
     queue = visit.queue()
     published = visit.crew.produce(
-        visit.job(
-            "publish", queue, count=count, seconds=_PUBLISH_SECONDS_MAX, body_bytes=_BODY_BYTES, raw=True
-        )
+        visit.job("publish", queue, count=count, seconds=_PUBLISH_SECONDS_MAX, body_bytes=_BODY_BYTES, raw=True)
     )
     return visit.crew.consume(
         visit.job("consume", queue, count=published.count, seconds=_DRAIN_SECONDS_MAX, body_bytes=_BODY_BYTES)
@@ -50,11 +48,10 @@ def _backlog(visit: Visit, name: str, count: int, batch: int) -> None:
     time.sleep(_SETTLE_SECONDS)
     visit.add(f"{name}_rss_mb", visit.running.process.rss_mb())
     visit.restart()
-    visit.add(f"{name}_restart_s", visit.running.start_seconds)
+    visit.crew.produce(visit.job("create", queue))
+    visit.add(f"{name}_restart_s", time.perf_counter() - visit.running.process.started_at)
     drained = visit.crew.consume(
-        visit.job(
-            "consume", queue, count=published.count, seconds=_DRAIN_SECONDS_MAX, body_bytes=_BODY_BYTES
-        )
+        visit.job("consume", queue, count=published.count, seconds=_DRAIN_SECONDS_MAX, body_bytes=_BODY_BYTES)
     )
     visit.add(f"{name}_drain", drained.rate)
     visit.add(f"{name}_peak_rss_mb", visit.running.process.rss_peak_mb())

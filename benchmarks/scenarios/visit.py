@@ -81,16 +81,15 @@ def open_visit(system: System, options: Options, results: Results) -> Iterator[V
     """Start the broker and its crew; record start time and idle memory; end all and remove the data afterwards."""
     directory = Path(tempfile.mkdtemp(prefix=f"benchmark-{system.name}-", dir=options.directory))
     try:
-        visit: Visit | None = None
         running = system.start(directory)
-        try:
-            with Crew(directory) as crew:
-                visit = Visit(system, running, crew, directory, options, results)
+        with Crew(directory) as crew:
+            visit = Visit(system, running, crew, directory, options, results)
+            try:
                 time.sleep(_SETTLE_SECONDS)
                 visit.add("start_s", running.start_seconds)
                 visit.add("idle_rss_mb", running.process.rss_mb())
                 yield visit
-        finally:
-            (visit.running if visit else running).stop()
+            finally:
+                visit.running.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

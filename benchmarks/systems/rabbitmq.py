@@ -58,7 +58,14 @@ class RabbitMQ:
         try:
             wait_until_listening(mapper, mapper_port, 10)
             environment = self._environment(directory, port, mapper_port)
-            process = BrokerProcess([find_rabbitmq_server() or "", ], directory, environment, program="beam.smp")
+            process = BrokerProcess(
+                [
+                    find_rabbitmq_server() or "",
+                ],
+                directory,
+                environment,
+                program="beam.smp",
+            )
             seconds = wait_until_listening(process, port)
         except BaseException:
             mapper.stop()
