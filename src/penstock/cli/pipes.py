@@ -1,10 +1,10 @@
 """Standard input and output as an event loop needs them: in a thread, and never waiting where a stop cannot reach.
 
-A process at the other end of a pipe may stop reading for ever. A plain ``write`` would then hold its thread, and with it
-the end of the process. So every wait is a ``poll`` of a tenth of a second between looks at a stop flag.
+A process at the other end of a pipe may stop reading for ever. A plain ``write`` would then hold its thread, and with
+it the end of the process. So every wait is a ``poll`` of a tenth of a second between looks at a stop flag.
 
-What was written into a pipe is not yet read: a reader that closes early never sees the rest. ``PipeWriter.write`` returns
-only when the pipe is empty again, so that the caller may acknowledge what it wrote.
+What was written into a pipe is not yet read: a reader that closes early never sees the rest. ``PipeWriter.write``
+returns only when the pipe is empty again, so that the caller may acknowledge what it wrote.
 """
 
 import array

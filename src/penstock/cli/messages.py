@@ -1,0 +1,85 @@
+"""How a message is printed: as JSON, raw, or as a line for people."""
+
+import base64
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.cli.output import printable
+
+if TYPE_CHECKING:
+    from penstock_client import ReceivedMessage
+
+BODY_CHARACTERS_SHOWN: Final = 400
+"""Of a body on a terminal; JSON and raw output have all of it."""
+
+
+class MessageFormat(StrEnum):
+    """What a message is printed as."""
+
+    JSON = "json"
+    RAW = "raw"
+    TEXT = "text"
+
+
+def message_map(message: "ReceivedMessage") -> dict[str, Any]:
+    """Return what JSON output shows of a message. A body that is not UTF-8 is ``body_base64``."""
+    shown: dict[str, Any] = {
+        "queue": message.queue,
+        "offset": message.offset,
+        "attempt": message.attempt,
+        "failures": message.failures,
+        "published_at": message.published_at.isoformat(timespec="milliseconds"),
+    }
+    optional = {
+        "key": message.key,
+        "message_id": message.message_id,
+        "content_type": message.content_type,
+        "correlation_id": message.correlation_id,
+        "reply_to": message.reply_to,
+        "headers": message.headers,
+        "dead": message.dead,
+    }
+    shown |= {name: value for name, value in optional.items() if value}
+    try:
+        shown["body"] = message.body.decode("utf-8")
+    except UnicodeDecodeError:
+        shown["body_base64"] = base64.b64encode(message.body).decode("ascii")
+    return shown
+
+
+def render(messages: "Iterable[ReceivedMessage]", form: MessageFormat) -> bytes:
+    """Return the lines of some messages, each ended by a line feed."""
+    match form:
+        case MessageFormat.JSON:
+            return b"".join(_json_line(message) for message in messages)
+        case MessageFormat.RAW:
+            return b"".join(message.body + b"\n" for message in messages)
+        case MessageFormat.TEXT:
+            return "".join(f"{text_line(message)}\n" for message in messages).encode()
+
+
+def _json_line(message: "ReceivedMessage") -> bytes:
+    # default: headers may hold bytes, which JSON cannot
+    return json.dumps(message_map(message), ensure_ascii=False, default=_as_base64).encode("utf-8", "replace") + b"\n"
+
+
+def _as_base64(value: object) -> str:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
+
+
+def text_line(message: "ReceivedMessage") -> str:
+    """Return a message on one line: offset, body, and what else it carries."""
+    parts = [f"{message.offset:>8}", body_text(message.body)]
+    parts += [f"key={printable(message.key)}"] if message.key else []
+    parts += [f"{printable(str(name))}={printable(str(value))}" for name, value in (message.headers or {}).items()]
+    parts += [f"attempt={message.attempt}"] if message.attempt > 1 else []
+    return "  ".join(parts)
+
+
+def body_text(body: bytes) -> str:
+    """Return the start of a body, without anything that could steer a terminal."""
+    text = printable(body[: BODY_CHARACTERS_SHOWN * 4].decode("utf-8", "backslashreplace"))
+    cut = len(text) > BODY_CHARACTERS_SHOWN or len(body) > BODY_CHARACTERS_SHOWN * 4
+    return f"{text[:BODY_CHARACTERS_SHOWN]}... ({len(body):,} bytes)" if cut else text

@@ -1,0 +1,249 @@
+"""``penstock publish``: messages from arguments, or one for each line of a file or of standard input."""
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from penstock.cli import output
+from penstock.cli.exits import CommandError, ExitCode
+from penstock.cli.options import DEFAULT_URL, Json, QueueName, Url
+from penstock.cli.pipes import LineReader, LineTooLongError
+from penstock.cli.session import run_with_client, stop_on_signals
+
+if TYPE_CHECKING:
+    from penstock_client import Client, Confirm, Message, Queue
+
+LINE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The longest body any broker can be set to take."""
+
+
+class Durability(StrEnum):
+    """What a confirm promises."""
+
+    SYNCED = "synced"
+    WRITTEN = "written"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every message of one command carries beside its body."""
+
+    key: str | None
+    headers: dict[str, str]
+    message_id: str | None
+    content_type: str | None
+
+    def message(self, body: bytes) -> "Message":
+        """Return the message to publish."""
+        from penstock_client import Message
+
+        return Message(
+            body,
+            key=self.key,
+            headers=self.headers or None,
+            message_id=self.message_id,
+            content_type=self.content_type,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Where to, with what, and confirmed how."""
+
+    queue: str
+    envelope: Envelope
+    durability: Durability
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog='Example: penstock publish jobs "hello" --header kind=greeting')(publish)
+
+
+def publish(
+    queue: QueueName,
+    bodies: Annotated[
+        list[str] | None, typer.Argument(metavar="BODY", help="One message each.", show_default=False)
+    ] = None,
+    lines: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Publish each line of FILE; - is standard input.")
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A header; may be repeated.", show_default=False)
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The messages' key.")] = None,
+    message_id: Annotated[str | None, typer.Option(help="The message's id; for a single BODY.")] = None,
+    content_type: Annotated[str | None, typer.Option(help="What the bodies are, such as application/json.")] = None,
+    durability: Annotated[
+        Durability, typer.Option(help="Confirmed when on disk, or when handed to the operating system.")
+    ] = Durability.SYNCED,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Publish messages and wait until the broker has confirmed them.
+
+    Prints one JSON object per message when piped; with --lines one for the whole file.
+    """
+    if (lines is None) == (not bodies):
+        raise CommandError(ExitCode.USAGE, "give either one BODY or more, or --lines FILE")
+    if message_id is not None and (lines is not None or len(bodies or ()) > 1):
+        raise CommandError(ExitCode.USAGE, "--message-id names one message", "Give a single BODY with it.")
+    envelope = Envelope(key, _headers(header or []), message_id, content_type)
+    as_json = json or not output.standard_output_is_terminal()
+    publication = Publication(queue, envelope, durability)
+    if lines is None:
+        encoded = [body.encode("utf-8", "surrogateescape") for body in bodies or ()]
+        _publish_bodies(url, publication, encoded, as_json=as_json)
+    else:
+        _publish_lines(url, publication, lines, as_json=as_json)
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    headers = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise CommandError(ExitCode.USAGE, f"--header {item!r} is not NAME=VALUE")
+        headers[name] = value
+    return headers
+
+
+def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, as_json: bool) -> None:
+    async def go(client: "Client") -> "list[Confirm]":
+        queue = client.queue(publication.queue)
+        messages = [publication.envelope.message(body) for body in bodies]
+        return await queue.publish_many(messages, durability=publication.durability.value)
+
+    confirms = run_with_client(url, go)
+    if as_json:
+        for confirm in confirms:
+            output.print_json({"queue": publication.queue, "offset": confirm.offset, "level": confirm.level})
+    else:
+        offsets = ", ".join(str(confirm.offset) for confirm in confirms)
+        output.print_text(f"{_messages(len(confirms))} {confirms[-1].level}, offset {offsets}")
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far publishing a file came."""
+
+    confirmed: int = 0
+    level: str | None = None
+    first_offset: int | None = None
+    last_offset: int | None = None
+    interrupted: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, confirms: "Sequence[Confirm]") -> None:
+        """Count confirms, in the order of their lines."""
+        if self.first_offset is None:
+            self.first_offset = confirms[0].offset
+        self.last_offset = confirms[-1].offset
+        self.level = confirms[-1].level
+        self.confirmed += len(confirms)
+
+    def seconds(self) -> float:
+        """Return the seconds since the start."""
+        return max(time.monotonic() - self.started, 1e-9)
+
+    def per_second(self) -> float:
+        """Return confirmed messages per second so far."""
+        return self.confirmed / self.seconds()
+
+
+def _publish_lines(url: str, publication: Publication, source: str, *, as_json: bool) -> None:
+    tally = Tally()
+
+    async def go(client: "Client") -> None:
+        with _opened(source) as descriptor, stop_on_signals() as stop:
+            reader = LineReader(descriptor, stop.requested, LINE_BYTES_MAX)
+            size_bytes = _regular_size(descriptor)
+            with output.make_progress(f"publish {source}", size_bytes, wanted=size_bytes is not None) as meter:
+                await _send_lines(client.queue(publication.queue), publication, reader, tally, meter)
+            tally.interrupted = stop.requested.is_set()
+
+    try:
+        run_with_client(url, go)
+    except LineTooLongError as error:
+        raise CommandError(ExitCode.DATA, f"{source}: {error}", _resume_advice(tally)) from error
+    except CommandError as error:
+        raise CommandError(error.exit_code, f"{error.happened} ({_confirmed(tally)})", error.advice) from error
+    _report(tally, publication, as_json=as_json)
+    if tally.interrupted:
+        raise CommandError(ExitCode.INTERRUPTED, "interrupted", _resume_advice(tally))
+
+
+async def _send_lines(
+    queue: "Queue", publication: Publication, reader: LineReader, tally: Tally, meter: output.Meter
+) -> None:
+    """Publish every line: one part is on its way to the disk while the next is read."""
+
+    async def send(lines: list[bytes]) -> None:
+        messages = [publication.envelope.message(line) for line in lines]
+        confirms = await queue.publish_many(messages, durability=publication.durability.value)
+        tally.add(confirms)
+        meter.update(reader.bytes_read, f"{tally.confirmed:,} confirmed, {tally.per_second():,.0f}/s")
+
+    async with asyncio.TaskGroup() as group:
+        sending: asyncio.Task[None] | None = None
+        while lines := await asyncio.to_thread(reader.read):
+            if sending is not None:
+                await sending
+            sending = group.create_task(send(lines))
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[int]:
+    """Open a file for reading; ``-`` is standard input."""
+    if source == "-":
+        yield 0
+        return
+    try:
+        descriptor = os.open(source, os.O_RDONLY)
+    except OSError as error:
+        raise CommandError(ExitCode.NO_INPUT, f"cannot read {source}: {error.strerror}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _regular_size(descriptor: int) -> int | None:
+    status = os.fstat(descriptor)
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _report(tally: Tally, publication: Publication, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(
+            {
+                "queue": publication.queue,
+                "confirmed": tally.confirmed,
+                "level": tally.level,
+                "first_offset": tally.first_offset,
+                "last_offset": tally.last_offset,
+                "seconds": round(tally.seconds(), 3),
+            }
+        )
+    else:
+        output.print_text(f"{_confirmed(tally)} in {tally.seconds():.1f} s, {tally.per_second():,.0f}/s")
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count:,} messages"
+
+
+def _confirmed(tally: Tally) -> str:
+    return f"{_messages(tally.confirmed)} confirmed"
+
+
+def _resume_advice(tally: Tally) -> str:
+    return f"The first {tally.confirmed:,} lines are confirmed; tail -n +{tally.confirmed + 1} has the others."

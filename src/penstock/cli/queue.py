@@ -1,0 +1,149 @@
+"""``penstock queue``: list, declare, show, peek, purge, delete, redrive."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from penstock.cli import output
+from penstock.cli.confirmation import require_yes
+from penstock.cli.messages import MessageFormat, render
+from penstock.cli.options import DEFAULT_URL, Json, QueueName, Url, Yes
+from penstock.cli.session import describe, run_with_client
+
+if TYPE_CHECKING:
+    from penstock_client import Client, QueueInfo
+
+app: Final = typer.Typer(help="Create, inspect and empty queues.", epilog="Example: penstock queue list")
+
+
+@app.callback(invoke_without_command=True)
+def _queue(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        output.print_text(context.get_help().rstrip())
+        raise typer.Exit
+
+
+@app.command("list", epilog="Example: penstock queue list --prefix orders. --json")
+def list_queues(
+    prefix: Annotated[str, typer.Option(help="Only queues whose names start so.")] = "",
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """List queues and what is in them."""
+    infos = run_with_client(url, lambda client: client.queues(prefix=prefix))
+    if json:
+        for info in infos:
+            output.print_json(describe(info))
+        return
+    columns = ("queue", "ready", "scheduled", "leased", "dead", "consumers", "size")
+    output.print_table(
+        columns,
+        [(i.name, i.ready, i.scheduled, i.leased, i.dead, i.consumers, output.bytes_text(i.bytes)) for i in infos],
+    )
+
+
+@app.command(epilog="Example: penstock queue declare jobs --lease 60 --max-failures 3 --backoff 1 300")
+def declare(
+    queue: QueueName,
+    lease: Annotated[float, typer.Option(help="Seconds a consumer may hold a message without extending.")] = 30,
+    max_failures: Annotated[int, typer.Option(help="Failures after which a message is dead; 0 for no limit.")] = 5,
+    backoff: Annotated[
+        tuple[float, float], typer.Option(help="Seconds before a failed message returns: the first time, at most.")
+    ] = (0.5, 60),
+    dead_letter: Annotated[
+        str | None, typer.Option(help="Where dead messages go. [default: QUEUE.dead]", show_default=False)
+    ] = None,
+    durable: Annotated[bool, typer.Option(help="Kept on disk, or in bounded memory until the broker stops.")] = True,
+    memory_bytes_max: Annotated[int, typer.Option(help="The bound of a queue in memory.")] = 64 * 1024 * 1024,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Create a queue. Again with the same settings: nothing changes; with others: refused, naming the difference."""
+
+    async def go(client: "Client") -> "tuple[bool, QueueInfo]":
+        handle = client.queue(queue)
+        created = await handle.declare(
+            lease=lease,
+            max_failures=max_failures,
+            backoff=backoff,
+            dead_letter=dead_letter,
+            durable=durable,
+            memory_bytes_max=memory_bytes_max,
+        )
+        return created, await handle.info()
+
+    created, info = run_with_client(url, go)
+    if json:
+        output.print_json({"created": created} | describe(info))
+    else:
+        output.print_text(f"queue {output.printable(queue)} {'created' if created else 'exists with these settings'}")
+
+
+@app.command(epilog="Example: penstock queue show jobs --json")
+def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
+    """Show a queue's settings and counts."""
+    info = run_with_client(url, lambda client: client.queue(queue).info())
+    if json:
+        output.print_json(describe(info))
+    else:
+        output.print_facts((name.replace("_", " "), value) for name, value in describe(info).items())
+
+
+@app.command(epilog="Example: penstock queue peek jobs.dead --start 0 --count 5")
+def peek(
+    queue: QueueName,
+    start: Annotated[int, typer.Option(min=0, help="The first offset to look at.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 10,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Look at messages without taking them."""
+
+    async def go(client: "Client") -> list[Any]:
+        return [message async for message in client.queue(queue).peek(start=start, count=count)]
+
+    messages = run_with_client(url, go)
+    form = MessageFormat.JSON if json or not output.standard_output_is_terminal() else MessageFormat.TEXT
+    output.print_text(render(messages, form).decode("utf-8", "replace").removesuffix("\n")) if messages else None
+
+
+@app.command(epilog="Example: penstock queue purge jobs --yes")
+def purge(queue: QueueName, yes: Yes = False, url: Url = DEFAULT_URL, json: Json = False) -> None:
+    """Remove a queue's messages that nobody holds."""
+    require_yes(f"Remove every ready and scheduled message of {output.printable(queue)}?", yes=yes)
+    purged = run_with_client(url, lambda client: client.queue(queue).purge())
+    _print_count(queue, "purged", purged, json=json)
+
+
+@app.command(epilog="Example: penstock queue delete jobs --if-empty --yes")
+def delete(
+    queue: QueueName,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Only when it holds no messages.")] = False,
+    if_unused: Annotated[bool, typer.Option("--if-unused", help="Only when nobody consumes from it.")] = False,
+    yes: Yes = False,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Delete a queue and its messages."""
+    require_yes(f"Delete {output.printable(queue)} and every message in it?", yes=yes)
+    deleted = run_with_client(url, lambda client: client.queue(queue).delete(if_empty=if_empty, if_unused=if_unused))
+    _print_count(queue, "deleted", deleted, json=json)
+
+
+@app.command(epilog="Example: penstock queue redrive jobs --limit 100")
+def redrive(
+    queue: QueueName,
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 0,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Send a queue's dead letters back to it. Their failures count from zero again, their attempts go on."""
+    redriven = run_with_client(url, lambda client: client.queue(queue).redrive(limit=limit))
+    _print_count(queue, "redriven", redriven, json=json)
+
+
+def _print_count(queue: str, done: str, count: int, *, json: bool) -> None:
+    if json:
+        output.print_json({"queue": queue, done: count})
+    else:
+        output.print_text(f"{'1 message' if count == 1 else f'{count:,} messages'} {done}")

@@ -1,0 +1,98 @@
+"""Running a command's coroutine with a connected client, and turning what the SDK raises into a command error."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from penstock.cli.exits import CommandError, ExitCode, exit_for
+from penstock_client.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from penstock_client import Client, PenstockError
+
+T = TypeVar("T")
+
+
+def run_with_client(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
+    """Connect to the broker at `url`, run `action` with the client, close, and return what it returned.
+
+    Raises:
+        CommandError: the broker cannot be reached, refused something, or went away.
+    """
+    return asyncio.run(_connected(url, action))
+
+
+async def _connected(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
+    from penstock_client import PenstockError, connect
+
+    try:
+        async with connect(url) as client:
+            return await action(client)
+    except PenstockError as error:
+        raise command_error(error, url) from error
+    except OSError as error:
+        raise unreachable(url, error.strerror or str(error)) from error
+
+
+def unreachable(url: str, reason: str) -> CommandError:
+    """Return the error of a broker that does not answer at `url`."""
+    advice = 'Start one with "penstock serve", or name another with --url or PENSTOCK_URL.'
+    return CommandError(ExitCode.UNAVAILABLE, f"no broker answers at {url}: {reason}", advice)
+
+
+def command_error(error: "PenstockError", url: str) -> CommandError:
+    """Return what the SDK raised as an error of the command line."""
+    code = getattr(error, "code", None)
+    if isinstance(code, ErrorCode):
+        exit_code, advice = exit_for(code)
+        return CommandError(exit_code, str(error), advice)
+    return unreachable(url, str(error))
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Return a value of the SDK as a map for JSON."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+class Stop:
+    """Whether the user asked the command to end: for threads an event, for coroutines something to wait for."""
+
+    def __init__(self) -> None:
+        self.requested = threading.Event()
+        self._waiting = asyncio.Event()
+
+    def request(self) -> None:
+        """Ask the command to end."""
+        self.requested.set()
+        self._waiting.set()
+
+    async def wait(self) -> None:
+        """Return when the command shall end."""
+        await self._waiting.wait()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Turn the first SIGINT or SIGTERM into a request to stop; a second one interrupts. Needs a running loop."""
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def restore() -> None:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    def first() -> None:
+        stop.request()
+        restore()
+
+    for number in signals:
+        loop.add_signal_handler(number, first)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -1,0 +1,76 @@
+"""How a message looks: `penstock.cli.messages`."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from penstock.cli.messages import MessageFormat, message_map, render
+
+
+@dataclass
+class FakeMessage:
+    """What printing reads of a message."""
+
+    body: bytes = b"body"
+    queue: str = "jobs"
+    offset: int = 7
+    attempt: int = 1
+    failures: int = 0
+    published_at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    key: str | None = None
+    message_id: str | None = None
+    content_type: str | None = None
+    correlation_id: str | None = None
+    reply_to: str | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+    dead: Any = None
+
+
+def message(**values: Any) -> Any:
+    return cast(Any, FakeMessage(**values))
+
+
+def test_json_shows_what_a_message_carries_and_nothing_empty() -> None:
+    assert message_map(message(key="k", headers={"kind": "b"})) == {
+        "queue": "jobs",
+        "offset": 7,
+        "attempt": 1,
+        "failures": 0,
+        "published_at": "2026-01-02T03:04:05.678+00:00",
+        "key": "k",
+        "headers": {"kind": "b"},
+        "body": "body",
+    }
+
+
+def test_a_body_that_is_not_text_is_base64() -> None:
+    shown = message_map(message(body=b"\xff\x00"))
+    assert shown["body_base64"] == "/wA="
+    assert "body" not in shown
+
+
+def test_each_message_is_one_json_line_whatever_is_in_it() -> None:
+    printed = render(
+        [message(body=b"two\nlines"), message(body="größe".encode(), headers={"raw": b"\xff"})], MessageFormat.JSON
+    )
+    first, second = printed.decode().splitlines()
+    assert json.loads(first)["body"] == "two\nlines"
+    assert '"größe"' in second
+    assert json.loads(second)["headers"] == {"raw": "/w=="}
+
+
+def test_raw_is_the_body_and_a_line_feed() -> None:
+    assert render([message(body=b"\xff\x00"), message(body=b"")], MessageFormat.RAW) == b"\xff\x00\n\n"
+
+
+def test_text_never_steers_a_terminal() -> None:
+    printed = render(
+        [message(body=b"\x1b[2J\xff", key="k\x07", headers={"\x1b": "\x9b"}, attempt=2)], MessageFormat.TEXT
+    )
+    assert printed.decode() == "       7  \\x1b[2J\\xff  key=k\\x07  \\x1b=\\x9b  attempt=2\n"
+
+
+def test_text_shows_the_start_of_a_long_body_and_its_size() -> None:
+    printed = render([message(body=b"x" * 5000)], MessageFormat.TEXT).decode()
+    assert printed == f"       7  {'x' * 400}... (5,000 bytes)\n"
