@@ -96,14 +96,16 @@ class QueueLog:
             self._head = 0
         return dropped
 
-    def relocate(self, first: int, position: int) -> int | None:
-        """Note that storage keeps a block elsewhere now; return its old position, None if the block is gone."""
+    def position_of(self, first: int) -> int | None:
+        """Return where the block that starts at ``first`` is kept, None if there is none any more."""
         index = bisect_right(self._firsts, first, self._head) - 1
-        if index < self._head or self._firsts[index] != first:
-            return None
-        old = self._positions[index]
-        self._positions[index] = position
-        return old
+        return self._positions[index] if index >= self._head and self._firsts[index] == first else None
+
+    def relocate(self, first: int, position: int) -> None:
+        """Note that storage keeps the block that starts at ``first``, if it is still needed, elsewhere now."""
+        index = bisect_right(self._firsts, first, self._head) - 1
+        if index >= self._head and self._firsts[index] == first:
+            self._positions[index] = position
 
     def columns(self) -> tuple[bytes, bytes, bytes]:
         """The block columns as bytes (native u64 firsts, u32 sizes, u64 positions), for a snapshot."""

@@ -13,6 +13,7 @@ from typing import Final
 from penstock.core.facts import PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
 from penstock.core.log import BlockRef
 from penstock.engine.interface import StoredBlock
+from penstock.storage.format import segment_of
 
 MEMORY_POSITION: Final = 1 << 63
 """Positions of memory queues have this bit; they name no place in the journal."""
@@ -37,13 +38,13 @@ class BlockStore:
         """Remember a block that was just staged into the journal, and count it as live."""
         self._cache[position] = StoredBlock(time_ms, block)
         self.cache_bytes += len(block) + _ENTRY_BYTES
-        self.live_bytes_by_segment[position >> 40] += len(block) + PUBLISHED_HEADER_BYTES
+        self.live_bytes_by_segment[segment_of(position)] += len(block) + PUBLISHED_HEADER_BYTES
         if self.cache_bytes > self.cache_bytes_max:
             self._evict()
 
     def count_live(self, position: int, size_bytes: int) -> None:
         """Count a recovered block as live."""
-        self.live_bytes_by_segment[position >> 40] += size_bytes
+        self.live_bytes_by_segment[segment_of(position)] += size_bytes
 
     def keep(self, position: int, stored: StoredBlock) -> None:
         """Remember a block that was read back."""
@@ -78,7 +79,7 @@ class BlockStore:
 
     def forget_live(self, position: int, size_bytes: int) -> None:
         """A block at this position is not needed any more."""
-        segment = position >> 40
+        segment = segment_of(position)
         self.live_bytes_by_segment[segment] -= size_bytes
         if not self.live_bytes_by_segment[segment]:
             del self.live_bytes_by_segment[segment]

@@ -12,10 +12,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Final
+from typing import Final, Protocol
 
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
+from penstock.engine.housekeeping import AwaitDurable, Housekeeping, Io
 from penstock.engine.interface import Load, StoredBlock
 from penstock.storage.errors import StorageError, StorageFull
 from penstock.storage.journal import Journal
@@ -27,8 +28,21 @@ IN_PLACE_SYNC_S_MAX: Final = 0.002
 """In place only while the disk has lately answered within this: the loop waits for it."""
 PRESSURE_BYTES: Final = 64 * 1024 * 1024
 """Staged bytes above which sockets are not read: the disk is slower than the producers."""
-FULL_RETRY_S: Final = 1.0
+FULL_RETRY_S: Final = 0.5
+"""How often a full disk is tried again."""
 IDLE_MARK_S: Final = 1.0
+
+
+class Reserve(Protocol):
+    """Disk space kept back, so that a full disk still takes acks and deletes."""
+
+    def keep_reserve(self, nbytes: int) -> bool:
+        """Keep it back (again); False when there is no room for it."""
+        ...
+
+    def release_reserve(self) -> bool:
+        """Give it to the journal; False when that was done before."""
+        ...
 
 
 class Driver:
@@ -40,6 +54,9 @@ class Driver:
         journal: Journal,
         loop: asyncio.AbstractEventLoop,
         *,
+        housekeeping: Housekeeping | None = None,
+        reserve: Reserve | None = None,
+        reserve_bytes: int = 0,
         on_failure: Callable[[Exception], None],
         on_pressure: Callable[[bool], None] = lambda _paused: None,
     ) -> None:
@@ -61,8 +78,10 @@ class Driver:
         self._sync_s = 0.0
         self._turns_since_commit = 0
         self.paused = False
-        self.after_commit: Callable[[], None] = lambda: None
-        """Housekeeping's hook: called after every commit (snapshots, cleaning)."""
+        self._housekeeping = housekeeping
+        self._reserve = reserve
+        self._reserve_bytes = reserve_bytes
+        self._cycle: asyncio.Task[None] | None = None
         engine.wake = self.wake
 
     @property
@@ -85,6 +104,9 @@ class Driver:
             if self._commit:
                 await self._idle.wait()
         self._stopped = True
+        self._idle.set()
+        if self._cycle:
+            await asyncio.wait([self._cycle])
         for timer in (self._timer, self._lazy, self._mark):
             if timer:
                 timer.cancel()
@@ -165,8 +187,9 @@ class Driver:
         self._sync_s += (duration_s - self._sync_s) / 8
         self._commit = None
         self._engine.committed(commit)
-        self.after_commit()
         self._idle.set()
+        if self._housekeeping and self._cycle is None and self._housekeeping.is_due():
+            self._cycle = self._loop.create_task(self._keep_house(self._housekeeping))
         if self._mark is None:
             self._mark = self._loop.call_later(IDLE_MARK_S, self._mark_idle)
         self._after_turn()
@@ -174,7 +197,7 @@ class Driver:
     def _commit_failed(self, commit: Commit, error: StorageError) -> None:
         if isinstance(error, StorageFull) and not self._stopped:
             # The batch is whole in memory and its torn part was cut off: it is tried again, publishes are refused.
-            self._engine.broker.storage_full = True
+            self._disk_is_full()
             self._loop.call_later(FULL_RETRY_S, self._retry, commit)
             return
         self.fail(error)
@@ -183,6 +206,31 @@ class Driver:
         if not self._stopped:
             self._io.submit(self._commit_in_thread, commit)
 
+    def _disk_is_full(self) -> None:
+        """Refuse publishes; give the reserve to acks and deletes; look for room from now on (storage rule 9)."""
+        if not self._engine.broker.storage_full:
+            self._engine.broker.storage_full = True
+            if self._reserve:
+                self._reserve.release_reserve()
+            self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        if not self._stopped:
+            self._io.submit(self._try_for_room)
+
+    def _try_for_room(self) -> None:
+        try:
+            found = self._reserve is None or self._reserve.keep_reserve(self._reserve_bytes)
+        except StorageError:
+            found = False
+        self._loop.call_soon_threadsafe(self._room, found)
+
+    def _room(self, found: bool) -> None:
+        if found:
+            self._engine.broker.storage_full = False
+        else:
+            self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+
     def fail(self, error: StorageError) -> None:
         """Stop for good: a failed sync is never tried again (storage rule 1)."""
         if self._engine.failure is None:
@@ -190,6 +238,36 @@ class Driver:
             self._engine.failed(error, "storage-failed")
             self._idle.set()
             self._on_failure(error)
+
+    async def _keep_house(self, housekeeping: Housekeeping) -> None:
+        cycle = housekeeping.cycle()
+        result = None
+        try:
+            while not self._stopped:
+                step = cycle.send(result)
+                result = None
+                if isinstance(step, Io):
+                    result = await self._loop.run_in_executor(self._io, step.call)
+                elif isinstance(step, AwaitDurable):
+                    await self._durable(step.position)
+                else:
+                    await asyncio.sleep(0)
+        except StopIteration:
+            pass
+        except StorageFull:
+            self._disk_is_full()
+        except StorageError as error:
+            self.fail(error)
+        finally:
+            self._cycle = None
+
+    async def _durable(self, position: int) -> None:
+        while not self._stopped and self._engine.blocks.durable_position < position:
+            self._idle.clear()
+            self._start_commit()
+            if self._commit is None:
+                return
+            await self._idle.wait()
 
     def _mark_idle(self) -> None:
         """After a quiet second, write the mark that says how far the journal is known durable (storage rule 4)."""

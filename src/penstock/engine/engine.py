@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.broker import Broker, Confirm
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Fact, Published, encode, published_header
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Fact, Moved, Published, encode, published_header
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
@@ -81,6 +81,7 @@ class Engine:
         """Set by the driver: called when a command wants a turn."""
         self.failure: Exception | None = None
         self.commits = 0
+        self.recorded_bytes = 0
         self.delivered = 0
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
@@ -97,12 +98,15 @@ class Engine:
         """Stage a fact in the gathering batch."""
         if self.journal.staged_bytes > BATCH_CLOSE_BYTES:
             self._close_batch()
-        if type(fact) is Published:
+        if isinstance(fact, (Published, Moved)):
             block = fact.block
-            position = self._stage((published_header(fact), block), PUBLISHED_HEADER_BYTES + len(block))
+            size_bytes = PUBLISHED_HEADER_BYTES + len(block)
+            position = self._stage((published_header(fact), block), size_bytes)
             self.blocks.add(position, fact.time_ms, block)
+            self.recorded_bytes += size_bytes
             return position
         record = encode(fact)
+        self.recorded_bytes += len(record)
         return self._stage((record,), len(record))
 
     def hold(self, fact: Published) -> int:

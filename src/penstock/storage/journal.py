@@ -179,6 +179,11 @@ class Journal:
         """Return ``nbytes`` of a written record's payload from ``position``, checked. Raises ``Damaged``."""
         return self._reader.read(position, nbytes)
 
+    def read_segment(self, segment_id: int) -> list[RecoveredBatch]:
+        """Return the batches of one segment with their records, for cleaning. Raises ``Damaged``."""
+        segment = next(segment for segment in self._segments if segment.segment_id == segment_id)
+        return list(self._recovery.read_segment(segment))
+
     def discard_before(self, position: int) -> int:
         """Delete the segments that end at or before ``position``, but never the last; return the bytes freed.
 

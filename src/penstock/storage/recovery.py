@@ -86,6 +86,19 @@ class Recovery:
         self._check_end()
         self._replayed = True
 
+    def read_segment(self, segment: Segment) -> Iterator[RecoveredBatch]:
+        """Yield the batches with records of a segment that has a successor, so that all of it must be whole."""
+        file = self._fs.open(segment.path)
+        try:
+            scan = SegmentScan(file, segment.path, segment.segment_id, self._seed, segment.end)
+            for header, raw in scan:
+                records = unpack_records(header, bytes(raw[BATCH_HEADER_BYTES:]), segment.path)
+                yield RecoveredBatch(header.position, header.end, header.time_ms, header.boot_epoch, records)
+            if scan.fault:
+                raise self._damage(segment, scan.end, scan.fault)
+        finally:
+            file.close()
+
     def settle(self) -> None:
         """Make the tail durable (storage rule 5) and remove leftovers. On an error it may be called again."""
         assert self._replayed, "a journal is replayed to its end before it is used"

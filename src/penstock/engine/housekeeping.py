@@ -1,0 +1,144 @@
+"""Housekeeping: snapshots keep recovery short, discarding keeps the disk small, cleaning unpins it from old messages.
+
+The journal is where messages live: there is no second copy of them. A snapshot holds the state and where each block is;
+segments in front of the oldest block and of the older snapshot are deleted. When more than half of the journal is no
+longer needed, the oldest segment is *cleaned*: its blocks that are still needed are appended again (MOVED), which frees
+it at a later snapshot. Every byte that is appended thus pays for at most one byte that is moved.
+
+``cycle`` is a generator: it yields what it needs done (a pause, durability, I/O) and whoever drives it does that; so it
+runs under asyncio and in the simulator alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from penstock.core.facts import MOVED, PUBLISHED, PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES, Moved
+from penstock.engine.recovery import snapshot_head, snapshot_queue
+from penstock.storage.format import position_of, segment_of
+
+if TYPE_CHECKING:
+    from penstock.engine.engine import Engine
+    from penstock.storage.interface import RecoveredBatch
+    from penstock.storage.journal import Journal
+    from penstock.storage.snapshot import SnapshotStore
+
+SLICE_BYTES: Final = 256 * 1024
+SLICE_QUEUES: Final = 200
+"""Work between two pauses: about 5 ms, so that the loop is never held for 20 (SEMANTICS 30)."""
+GARBAGE_BYTES_MIN: Final = 4
+"""Segments' worth of unneeded bytes that are not worth cleaning."""
+FULL_DIVISOR: Final = 256
+
+
+class Pause(NamedTuple):
+    """Let others run."""
+
+
+class AwaitDurable(NamedTuple):
+    """Go on when everything below ``position`` is on disk."""
+
+    position: int
+
+
+class Io(NamedTuple):
+    """Call this on the I/O thread and send back what it returns."""
+
+    call: Callable[[], Any]
+
+
+Step = Pause | AwaitDurable | Io
+Cycle = Generator[Step, Any, None]
+
+
+class Housekeeping:
+    """Decides when a cycle is due, and what it does."""
+
+    def __init__(self, engine: Engine, journal: Journal, snapshots: SnapshotStore, segment_bytes: int) -> None:
+        self._engine = engine
+        self._journal = journal
+        self._snapshots = snapshots
+        self._segment_bytes = segment_bytes
+        self._recorded_at_snapshot = 0
+
+    def is_due(self) -> bool:
+        """True when enough was recorded since the last snapshot; on a full disk, much earlier, to free what can be."""
+        threshold = self._engine.limits.snapshot_bytes
+        if self._engine.broker.storage_full:
+            threshold //= FULL_DIVISOR
+        return self._engine.recorded_bytes - self._recorded_at_snapshot >= threshold
+
+    def cycle(self) -> Cycle:
+        """One round: snapshot, discard, clean."""
+        self._recorded_at_snapshot = self._engine.recorded_bytes
+        yield from self._snapshot()
+        yield from self._discard()
+        yield from self._clean()
+
+    def _snapshot(self) -> Cycle:
+        broker = self._engine.broker
+        position = self._journal.next_position
+        parts = [snapshot_head(broker, self._engine.clock_ms())]
+        sliced_bytes = sliced_queues = 0
+        for number in list(broker.queues):
+            queue = broker.queues.get(number)
+            if queue is None:
+                continue
+            part = snapshot_queue(queue, self._journal.next_position)
+            parts.append(part)
+            sliced_bytes += len(part)
+            sliced_queues += 1
+            if sliced_bytes > SLICE_BYTES or sliced_queues >= SLICE_QUEUES:
+                sliced_bytes = sliced_queues = 0
+                yield Pause()
+        # The parts hold facts that may not be on disk yet: a snapshot must not know more than the journal (I18).
+        yield AwaitDurable(self._journal.next_position)
+        yield Io(lambda: self._snapshots.write(position, parts))
+
+    def _discard(self) -> Cycle:
+        older = self._snapshots.older_position
+        if older is None:
+            return
+        live = self._engine.blocks.live_bytes_by_segment
+        first_live = position_of(min(live), 0) if live else older
+        yield Io(lambda: self._journal.discard_before(min(older, first_live)))
+
+    def _clean(self) -> Cycle:
+        while self._is_wasteful():
+            segment_id = min(self._engine.blocks.live_bytes_by_segment)
+            batches: list[RecoveredBatch] = yield Io(partial(self._journal.read_segment, segment_id))
+            moved_bytes = 0
+            for batch in batches:
+                for position, payload in batch.records:
+                    if payload[0] in (PUBLISHED, MOVED):
+                        moved_bytes += self._move(position, payload)
+                if moved_bytes > SLICE_BYTES:
+                    moved_bytes = 0
+                    self._engine.wake()
+                    yield AwaitDurable(self._journal.next_position)
+            if self._engine.blocks.live_bytes_by_segment.get(segment_id):
+                return  # what is left was not found in the segment's records: leave it alone
+
+    def _is_wasteful(self) -> bool:
+        live = self._engine.blocks.live_bytes_by_segment
+        if not live or min(live) >= segment_of(self._journal.next_position) - 1:
+            return False
+        # What lies in front of the oldest needed block is freed by the next snapshots anyway.
+        kept_bytes = sum(info.nbytes for info in self._journal.segments if info.segment_id >= min(live))
+        live_bytes = self._engine.blocks.live_bytes
+        return kept_bytes - live_bytes > max(live_bytes, GARBAGE_BYTES_MIN * self._segment_bytes)
+
+    def _move(self, position: int, payload: memoryview) -> int:
+        """Append a block again if its queue still needs it here; return its size or 0."""
+        engine = self._engine
+        _, level, _, count, number, first, producer, sequence, time_ms = PUBLISHED_HEADER.unpack_from(payload)
+        queue = engine.broker.queues.get(number)
+        if queue is None or queue.log.position_of(first) != position:
+            return 0
+        block = bytes(payload[PUBLISHED_HEADER_BYTES:])
+        fact = Moved(number, first, count, producer, sequence, level, time_ms, block)
+        queue.log.relocate(first, engine.record(fact))
+        engine.blocks.forget_live(position, len(payload))
+        return len(payload)
