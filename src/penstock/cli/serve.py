@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from penstock.cli.exits import CommandError, ExitCode
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -30,4 +32,8 @@ def serve(
     server: dict[str, Any] = {"host": host, "port": port, "allow_anonymous": allow_anonymous or None}
     flags = {"server": server, "storage": {"data_dir": data}}
     given = {section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()}
-    raise typer.Exit(app.serve(settings.load(config, given)))
+    try:
+        loaded = settings.load(config, given)
+    except settings.SettingsError as error:
+        raise CommandError(ExitCode.CONFIG, str(error)) from None
+    raise typer.Exit(app.run(loaded))

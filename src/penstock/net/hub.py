@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -64,6 +65,7 @@ class Hub:
         version: str,
         boot_epoch: int,
         data_dir: str,
+        more_status: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.engine = engine
         self.guard = guard
@@ -72,6 +74,7 @@ class Hub:
         self.version = version
         self.boot_epoch = boot_epoch
         self.data_dir = data_dir
+        self.more_status = more_status
         self.wheel = TimerWheel()
         self.connections: set[Connection] = set()
         self.pressure = False
@@ -180,6 +183,7 @@ class Hub:
             "connections": self._admitted_count,
             "data_dir": self.data_dir,
             "rss_bytes": rss_bytes(),
+            **self.more_status(),
         }
 
 

@@ -1,0 +1,322 @@
+"""Composition: the one place where the parts of a broker are put together, started and stopped.
+
+    settings --> data directory (locked) --> snapshot, journal --> engine (recovered) --> driver --> hub --> server
+
+Stopping goes the other way: accept and read no more, finish the commit and send its confirms, tell the clients, close.
+A broker that cannot go on (a failed sync, a broken invariant) tells its clients and stops with the code of its failure;
+``run`` turns every expected failure into one line and one exit code.
+"""
+
+import asyncio
+import errno
+import gc
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from penstock import __version__
+from penstock.auth.guard import Guard, ListenRefusedError
+from penstock.engine.clock import BrokerClock
+from penstock.engine.driver import Driver
+from penstock.engine.engine import Engine
+from penstock.engine.housekeeping import Housekeeping
+from penstock.engine.interface import EngineLimits
+from penstock.engine.recovery import Recovery
+from penstock.net.codec import WireBlockCodec
+from penstock.net.hub import Hub, NetOptions
+from penstock.net.server import Server
+from penstock.observe.logging import forward_standard_logging, make_logger
+from penstock.storage.directory import DataDirectory
+from penstock.storage.errors import (
+    Damaged,
+    DataDirectoryLocked,
+    DirectoryNotUsable,
+    StorageError,
+    StorageFailed,
+    StorageFull,
+)
+from penstock.storage.filesystem import RealFileSystem
+from penstock.storage.journal import Journal
+from penstock.storage.snapshot import SnapshotStore
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from penstock.settings import Settings
+    from penstock.storage.interface import FileSystem
+
+EXIT_OK: Final = 0
+EXIT_NO_HOST: Final = 68
+EXIT_UNAVAILABLE: Final = 69
+EXIT_SOFTWARE: Final = 70
+EXIT_NO_PERMISSION: Final = 77
+EXIT_CONFIG: Final = 78
+"""The exit codes of sysexits.h that are not storage's."""
+
+FAILED_STOP_S: Final = 0.3
+"""How long clients get to read that the storage failed: the process ends within a second of it."""
+
+FILES_BESIDE_CONNECTIONS: Final = 256
+"""Descriptors for segments, the listener, the loop and the lock."""
+
+EXPIRE_PRODUCERS_S: Final = 3600.0
+
+Clock = Callable[[], int]
+"""Returns milliseconds since 1970; never runs backward."""
+
+
+class Failure(NamedTuple):
+    """Why a broker did not start or stopped: for people, and as an exit code."""
+
+    exit_code: int
+    message: str
+
+
+class Broker:
+    """A running broker: opened on its data directory, then listening, then stopped, once."""
+
+    def __init__(
+        self,
+        settings: "Settings",
+        log: "FilteringBoundLogger",
+        *,
+        fs: "FileSystem | None" = None,
+        make_clock: Callable[[int], Clock] = BrokerClock,
+    ) -> None:
+        """Lock the data directory and recover what is in it; needs a running loop. Raises StorageError.
+
+        ``make_clock`` gets the time of the last recovered fact, ms since 1970, and returns the broker's clock.
+        """
+        fs = fs or RealFileSystem()
+        self.settings = settings
+        self.log = log
+        self.failure: Failure | None = None
+        self._stop_wanted = asyncio.Event()
+        self._expiry_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self.data = _open_data_directory(fs, str(settings.storage.data_dir))
+        try:
+            self._recover(fs, make_clock)
+        except BaseException:
+            self.data.close()
+            raise
+        self.hub = self._make_hub()
+        self.server = Server(self.hub)
+        self.driver = Driver(
+            self.engine,
+            self.engine.journal,
+            self._loop,
+            housekeeping=self._housekeeping,
+            on_failure=self._on_storage_failure,
+            on_pressure=self.hub.set_pressure,
+        )
+
+    def _recover(self, fs: "FileSystem", make_clock: Callable[[int], Clock]) -> None:
+        storage, data = self.settings.storage, self.data
+        snapshots = SnapshotStore(fs, data.snapshot_path)
+        snapshot = snapshots.load()
+        for damage in snapshots.damaged:
+            self.log.warning("snapshot skipped", reason=str(damage), advice="an older one and the journal replace it")
+        journal = Journal.open(
+            fs,
+            data.journal_path,
+            segment_bytes=storage.segment_bytes,
+            replay_from=snapshot.position if snapshot else 0,
+            boot_epoch=data.boot_epoch,
+            journal_id=data.journal_id,
+        )
+        self.engine = Engine(journal, WireBlockCodec(), _engine_limits(self.settings), data.boot_epoch, BrokerClock(0))
+        recovery = Recovery(self.engine)
+        if snapshot:
+            recovery.restore(snapshot.parts)
+        for batch in journal.replay():
+            recovery.replay(batch)
+        if storage.disk_reserve_bytes and not data.keep_reserve(storage.disk_reserve_bytes):
+            self.log.warning("no room for the disk reserve", advice="free space, or acks may fail on a full disk")
+        journal.accept()
+        recovery.finish()
+        self.engine.clock_ms = make_clock(recovery.last_ms)
+        self._housekeeping = Housekeeping(self.engine, journal, snapshots, storage.segment_bytes)
+        self.log.debug("recovered", records=recovery.record_count, queues=len(self.engine.broker.queues))
+
+    def _make_hub(self) -> Hub:
+        return Hub(
+            self.engine,
+            Guard(self.settings.server.allow_anonymous),
+            _net_options(self.settings),
+            self.log,
+            version=__version__,
+            boot_epoch=self.data.boot_epoch,
+            data_dir=self.data.path,
+            more_status=lambda: {"last_sync_us": self.driver.last_sync_us},
+        )
+
+    async def listen(self) -> list[tuple[str, int]]:
+        """Accept connections; return the addresses. Raises OSError or ListenRefusedError."""
+        addresses = await self.server.listen(self.settings.server.host, self.settings.server.port)
+        self._expire_producers()
+        return addresses
+
+    def want_stop(self) -> None:
+        """Have ``wait`` return."""
+        self._stop_wanted.set()
+
+    async def wait(self) -> None:
+        """Return when the broker shall stop: it was asked to, or it failed."""
+        await self._stop_wanted.wait()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, tell the clients and close everything."""
+        if self._expiry_timer:
+            self._expiry_timer.cancel()
+        self.server.stop_accepting()
+        try:
+            await self.driver.stop()
+        except StorageError as error:
+            self._on_storage_failure(error)
+        timeout_s = FAILED_STOP_S if self.failure else self.settings.server.stop_timeout_ms / 1000
+        await self.server.close(timeout_s)
+        self.data.close()
+
+    def fail(self, failure: Failure) -> None:
+        """Stop because the broker cannot go on. The first failure is the one that counts."""
+        self.failure = self.failure or failure
+        self.want_stop()
+
+    def _on_storage_failure(self, error: Exception) -> None:
+        self.fail(describe(error, self.settings))
+
+    def _expire_producers(self) -> None:
+        self.engine.expire_idle_producers()
+        self._expiry_timer = self._loop.call_later(EXPIRE_PRODUCERS_S, self._expire_producers)
+
+
+def run(settings: "Settings") -> int:
+    """Serve until SIGTERM or SIGINT, or until the broker cannot go on; return the exit code of the process."""
+    log = make_logger(settings.log.format, settings.log.level)
+    forward_standard_logging(log)
+    _allow_files(settings.server.connections_max + FILES_BESIDE_CONNECTIONS)
+    try:
+        import uvloop
+
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    except ImportError:  # not built for this platform
+        new_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        failure = runner.run(serve(settings, log))
+    if failure:
+        log.error(failure.message, exit_code=failure.exit_code)
+    return failure.exit_code if failure else EXIT_OK
+
+
+async def serve(settings: "Settings", log: "FilteringBoundLogger") -> Failure | None:
+    """Serve until told to stop; return why not, or why no longer. Installs signal handlers."""
+    try:
+        Guard(settings.server.allow_anonymous).check_listen(settings.server.host)
+        broker = Broker(settings, log)
+    except (ListenRefusedError, StorageError) as error:
+        return describe(error, settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, broker.want_stop)
+    loop.set_exception_handler(partial(_on_unhandled, broker))
+    try:
+        for host, port in await broker.listen():
+            log.info("listening", host=host, port=port, data_dir=broker.data.path, version=__version__, pid=os.getpid())
+        gc.collect()
+        gc.freeze()  # what was recovered stays: collecting again would only look at it again
+        await broker.wait()
+        log.info("stopping")
+    except (OSError, ListenRefusedError) as error:
+        broker.fail(describe(error, settings))
+    await broker.stop()
+    log.info("stopped")
+    return broker.failure
+
+
+def _on_unhandled(broker: Broker, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no one caught. A bug in what all connections share ends the broker: it must not go on half right.
+
+    asyncio has closed the connection whose own handling failed; what the operating system refuses (no descriptors) is
+    its everyday business.
+    """
+    del loop
+    error = context.get("exception")
+    broker.log.error(context["message"], exc_info=error)
+    own = "transport" in context or "protocol" in context
+    if isinstance(error, AssertionError) or not (own or error is None or isinstance(error, OSError)):
+        broker.fail(Failure(EXIT_SOFTWARE, f"internal error: {error!r}; nothing confirmed is lost, please report this"))
+
+
+def describe(error: Exception, settings: "Settings") -> Failure:
+    """Return an expected failure as one line that says what to do, and its exit code."""
+    if isinstance(error, StorageError):
+        advice = next((text for kind, text in _STORAGE_ADVICE if isinstance(error, kind)), "")
+        return Failure(error.exit_code, f"{error}; {advice}" if advice else str(error))
+    if isinstance(error, ListenRefusedError):
+        return Failure(EXIT_CONFIG, str(error))
+    assert isinstance(error, OSError), "an unexpected kind of failure"
+    where = f"port {settings.server.port} on {settings.server.host}"
+    if error.errno == errno.EADDRINUSE:
+        return Failure(EXIT_UNAVAILABLE, f"{where} is in use; stop what listens there, or choose another with --port")
+    if error.errno == errno.EACCES:
+        return Failure(EXIT_NO_PERMISSION, f"no permission to listen on {where}; choose a port above 1023 with --port")
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return Failure(EXIT_NO_HOST, f"{settings.server.host} is no address of this machine; choose one with --host")
+    return Failure(EXIT_UNAVAILABLE, f"cannot listen on {where}: {error.strerror or error}")
+
+
+_STORAGE_ADVICE: Final = (
+    (DataDirectoryLocked, "stop that broker, or name another directory with --data"),
+    (DirectoryNotUsable, "make it writable for this user, or name another directory with --data"),
+    (Damaged, 'nothing was changed; "penstock verify" lists the damage, "penstock repair" salvages what is whole'),
+    (StorageFull, "free some space and start again; nothing confirmed is lost"),
+    (StorageFailed, "check the disk and start again; what was not confirmed may be lost, what was confirmed is not"),
+)
+
+
+def _open_data_directory(fs: "FileSystem", path: str) -> DataDirectory:
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    return DataDirectory.open(fs, path, holder=holder, new_journal_id=secrets.randbits(64))
+
+
+def _engine_limits(settings: "Settings") -> EngineLimits:
+    limits = settings.limits
+    return EngineLimits(
+        queues_max=limits.queues_max,
+        prefetch_messages_max=limits.prefetch_messages_max,
+        prefetch_bytes_max=limits.prefetch_bytes_max,
+        window_messages=limits.window_messages,
+        window_bytes=limits.window_bytes,
+        cache_bytes=settings.storage.cache_bytes,
+        snapshot_bytes=settings.storage.snapshot_bytes,
+        producer_idle_ms=limits.producer_idle_days * 24 * 3600 * 1000,
+    )
+
+
+def _net_options(settings: "Settings") -> NetOptions:
+    server, limits = settings.server, settings.limits
+    return NetOptions(
+        connections_max=server.connections_max,
+        connections_per_address_max=server.connections_per_address_max,
+        handshake_timeout_ms=server.handshake_timeout_ms,
+        heartbeat_ms=server.heartbeat_ms,
+        body_bytes_max=limits.body_bytes_max,
+        prefetch_bytes_max=limits.prefetch_bytes_max,
+        window_messages=limits.window_messages,
+        window_bytes=limits.window_bytes,
+    )
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit of open files to what all connections need, as far as the system lets it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
