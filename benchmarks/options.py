@@ -14,7 +14,7 @@ class Options:
 
     quick: bool = False
     rounds: int = 3
-    seconds: float = 0.8
+    seconds: float = 1.0
     body_sizes: tuple[int, ...] = (100, 1024)
     latency_messages: int = 1500
     connections: int = 500

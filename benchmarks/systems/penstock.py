@@ -20,7 +20,7 @@ class Penstock:
 
     def missing(self) -> str:
         """Return why Penstock cannot be measured here, or an empty string."""
-        for module in ("penstock.cli", "penstock_client"):
+        for module in ("penstock.app", "penstock_client"):
             if importlib.util.find_spec(module) is None:
                 return f"{module} cannot be imported: run make install"
         return ""
@@ -32,7 +32,7 @@ class Penstock:
     def start(self, directory: Path) -> Running:
         """Start the daemon; the data directory is ``directory/data`` and is opened again if it exists."""
         port = free_port()
-        command = [sys.executable, "-m", "penstock.cli.main", "serve", "--data", str(directory / "data")]
+        command = [sys.executable, "-m", "penstock", "serve", "--data", str(directory / "data")]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         process = BrokerProcess(command, directory)
         return Running(process, port, wait_until_listening(process, port))
