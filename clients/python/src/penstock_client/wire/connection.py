@@ -152,8 +152,8 @@ class Connection:
             if not frames:
                 return
             data = b""
-            if self._admit(frames[0]):
-                yield frames[0]
+            self._admit(frames[0])
+            yield frames[0]
         for frame in reader.feed(data):
             if frame.type in self._steady or self._admit(frame):
                 yield frame

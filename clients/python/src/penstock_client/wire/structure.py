@@ -110,7 +110,11 @@ def build(data: bytes, *, unicode_errors: str = "strict", strict_map_key: bool =
     """
     try:
         return msgpack.unpackb(
-            data, raw=False, unicode_errors=unicode_errors, strict_map_key=strict_map_key, ext_hook=_refuse_extension
+            data,
+            unicode_errors=unicode_errors,
+            strict_map_key=strict_map_key,
+            max_ext_len=0,  # refuses all extensions, timestamps too, but the empty ones: those meet the hook
+            ext_hook=_refuse_extension,
         )
     except (TypeError, RecursionError, msgpack.UnpackException) as error:
         raise ValueError(f"not a msgpack value: {error}") from error
