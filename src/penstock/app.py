@@ -111,6 +111,8 @@ class Broker:
             self.engine.journal,
             self._loop,
             housekeeping=self._housekeeping,
+            reserve=self.data if settings.storage.disk_reserve_bytes else None,
+            reserve_bytes=settings.storage.disk_reserve_bytes,
             on_failure=self._on_storage_failure,
             on_pressure=self.hub.set_pressure,
         )
