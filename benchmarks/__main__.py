@@ -1,6 +1,7 @@
 """``python -m benchmarks``: measure, print, draw, write the report."""
 
 import datetime
+import signal
 import sys
 import time
 
@@ -14,6 +15,7 @@ from benchmarks.plots import draw_plots
 from benchmarks.report import write_report
 from benchmarks.results import Results
 from benchmarks.runner import run
+from benchmarks.targets import remarks
 
 _RAM_DISKS = ("tmpfs", "ramfs")
 
@@ -21,6 +23,7 @@ _RAM_DISKS = ("tmpfs", "ramfs")
 def main(arguments: list[str]) -> int:
     """Run the benchmarks; return the exit code: 0 unless nothing could be measured."""
     options = parse_options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # brokers are ended on the way out
     console = Console()
     machine = describe_machine(options.directory)
     results = Results()
@@ -30,7 +33,8 @@ def main(arguments: list[str]) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         run(options, results, progress)
-    results.notes.append(f"the run took {(time.monotonic() - start) / 60:.1f} minutes")
+    results.notes.extend(remarks(results))
+    results.notes.append(f"The run took {(time.monotonic() - start) / 60:.1f} minutes.")
     print_results(console, results, options.body_sizes)
     plots = draw_plots(results, options.out.parent / options.out.stem)
     write_report(results, options, machine, started, plots)

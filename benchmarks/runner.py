@@ -92,6 +92,7 @@ def _visit(step: Step, options: Options, results: Results, progress: Progress, t
                     _MEASURES[part](visit)
                 except LoadFailed as error:
                     results.fail(f"{name}, {part}: {error}")
+                    visit.running.process.check_alive()
                 done += 1
                 progress.advance(task)
     except (ProcessFailed, OSError) as error:

@@ -134,8 +134,7 @@ class AmqpWire:
 
     def _learn_delivery_bytes(self) -> bool:
         """Skip consume-ok, then measure the first delivery: method, header and body frame."""
-        while len(self._buffer) >= _FRAME.size + 4:
-            size = _FRAME.unpack_from(self._buffer)[2] + _FRAME_OVERHEAD
+        while len(self._buffer) >= _FRAME.size and len(self._buffer) >= (size := self._frame_bytes()):
             method = struct.unpack_from(">HH", self._buffer, _FRAME.size)
             if method == _DELIVER:
                 break

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class NatsWire:
     def __init__(self, job: Job) -> None:
         self.socket = connect(job.port)
         self._job = job
-        self._inbox = f"_INBOX.{self.socket.getsockname()[1]}"
+        self._inbox = f"_INBOX.{secrets.token_hex(6)}"
         self._names = queue_names(job)
         self._stream = job.queue
         self._body = b"x" * job.body_bytes
