@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ async def test_a_directory_without_write_permission_is_refused_by_its_path(make_
     assert str(broker.data) in said
 
 
-async def test_a_directory_on_a_read_only_file_system_is_refused_by_its_path(make_broker: MakeBroker) -> None:
+async def test_a_place_where_no_directory_can_be_made_is_refused_by_its_path(make_broker: MakeBroker) -> None:
     broker = make_broker()
     broker.data = Path("/proc/penstock-data")
     code, said = await refusal(broker)
@@ -81,3 +83,15 @@ async def test_a_bad_setting_is_refused_by_its_name(make_broker: MakeBroker) -> 
     code, said = await refusal(make_broker(settings={"PENSTOCK_STORAGE__SEGMENT_BYTES": "12"}))
     assert code == CONFIG
     assert "segment_bytes" in said
+
+
+async def test_a_directory_mounted_read_only_is_refused_by_its_path(
+    make_broker: MakeBroker, small_disk: Callable[[int], Path]
+) -> None:
+    broker = make_broker()
+    broker.data = small_disk(1024 * 1024) / "data"
+    remounted = await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(broker.data.parent)])
+    assert remounted.returncode == 0
+    code, said = await refusal(broker)
+    assert code == CANNOT_CREATE
+    assert str(broker.data) in said

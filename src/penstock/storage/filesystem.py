@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
-from penstock.storage.errors import DataDirectoryLocked, from_os_error, from_sync_error
+from penstock.storage.errors import DataDirectoryLocked, DirectoryNotUsable, from_os_error, from_sync_error
 from penstock.storage.interface import Buffer
 
 BUFFERS_MAX: Final = min(1024, os.sysconf("SC_IOV_MAX"))
@@ -139,6 +139,8 @@ class RealFileSystem:
             self.make_directory(parent)
         try:
             os.mkdir(path, DIRECTORY_MODE)
+        except (FileExistsError, FileNotFoundError) as error:  # a file stands there; a file system without directories
+            raise DirectoryNotUsable(f"creating the directory failed: {error.strerror}", path=path) from error
         except OSError as error:
             raise from_os_error(error, "creating the directory", path) from error
         self.sync_directory(parent)
