@@ -1,7 +1,7 @@
 """Settings of the property tests: how many examples each takes.
 
-The profile is named by ``--hypothesis-profile`` (as ``make fuzz`` and ``make nightly`` do) or, for a run by hand, by the
-environment variable ``HYPOTHESIS_PROFILE``. No profile has a deadline: a shared machine is not a bug.
+The profile is named by ``--hypothesis-profile`` (as ``make fuzz`` and ``make nightly`` do) or, for a run by hand, by
+the environment variable ``HYPOTHESIS_PROFILE``. No profile has a deadline: a shared machine is not a bug.
 """
 
 import os

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from clients.conformance.sample import BOTH, CLIENT, SERVER, TIME_MS, Sample, error_map
+
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType
 

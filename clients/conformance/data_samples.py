@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from clients.conformance.sample import BOTH, CLIENT, SERVER, TIME_MS, Refused, Sample
+
 from penstock_client.wire.blocks import BLOCK_HEADER, encode_block
 from penstock_client.wire.entries import (
     CONFIRM_ENTRY,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from clients.conformance.control_samples import COMMANDS, CONNECTION
 from clients.conformance.data_samples import DATA, REFUSED
 from clients.conformance.sample import Refused, Sample
+
 from penstock_client.wire import control
 from penstock_client.wire.blocks import decode_block
 from penstock_client.wire.entries import decode_confirm, decode_deliver, decode_publish, decode_settle, decode_stale

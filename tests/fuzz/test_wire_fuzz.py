@@ -4,9 +4,11 @@ Two ways in: hypothesis looks for structure, and a seeded mutator, cheaper by fa
 brute number. The number of examples follows the hypothesis profile (``make fuzz``, ``make nightly``).
 """
 
+import itertools
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def events(data: bytes, cuts: Sequence[int], role: Role | None = None) -> list[o
     seen: list[object] = []
     edges = [0, *sorted(cut for cut in cuts if cut <= len(data)), len(data)]
     try:
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             seen.extend(receive(data[start:stop]))
         seen.extend(receive(b""))
     except WireError as error:
@@ -138,10 +140,8 @@ def test_fuzz_every_cut_gives_a_connection_the_same_frames(role: Role, data: byt
 
 @given(st.sampled_from(FrameType), st.binary(max_size=300))
 def test_fuzz_a_payload_of_anything_is_decoded_or_refused(frame_type: FrameType, payload: bytes) -> None:
-    try:
+    with suppress(WireError):
         decode(Frame(frame_type, 0, 0, payload))
-    except WireError as error:
-        assert error.message
 
 
 @given(st.integers(1, 5), st.lists(st.binary(max_size=40), min_size=5, max_size=5))
@@ -152,10 +152,8 @@ def test_fuzz_a_block_of_any_columns_is_decoded_or_refused(count: int, columns: 
     fields = [32 + sum(sizes), count, bits | 0 << 16, *sizes]
     header = b"".join(field.to_bytes(4, "little") for field in fields)
     assert len(header) == 32 <= len(blank)
-    try:
+    with suppress(WireError):
         exercise_block(header + b"".join(columns))
-    except WireError as error:
-        assert error.message
 
 
 @given(st.binary(max_size=200), st.integers(1, 4))
@@ -195,13 +193,10 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 def test_fuzz_wounded_vectors_are_decoded_or_refused(shard: int) -> None:
     frames = [bytes.fromhex(vector["bytes"]) for vector in json.loads(VECTORS.read_text())["frames"]]
     rng = random.Random(shard)
-    for _ in range(settings.default.max_examples * MUTANTS_PER_EXAMPLE // SHARDS):
+    for _ in range(settings().max_examples * MUTANTS_PER_EXAMPLE // SHARDS):
         data = mutated(rng, rng.choice(frames))
-        reader = FrameReader(10_000)
-        try:
-            for frame in reader.feed(PREAMBLE + data):
+        with suppress(WireError):
+            for frame in FrameReader(10_000).feed(PREAMBLE + data):
                 decode(frame)
-            if reader.error is None and len(data) >= 12:
-                decode(Frame(data[4], 0, 0, data[12:]))
-        except WireError as error:
-            assert error.message
+        with suppress(WireError):
+            decode(Frame(FrameType.PUBLISH if len(data) < 12 else data[4], 0, 0, data[12:]))

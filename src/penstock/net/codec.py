@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock_client.wire import blocks
+from penstock_client.wire.errors import WireError
 
 
 class WireBlockCodec:
@@ -16,20 +17,31 @@ class WireBlockCodec:
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""
-        columns = blocks.decode_block(blocks.slice_block(block, index, index + 1))
-        properties = dict(columns.properties[0] or {}) if columns.properties else {}
+        single = blocks.slice_block(block, index, index + 1)
+        properties = _properties(single)
         earlier = properties.pop("redriven", None)
         if isinstance(earlier, dict):
             provenance = {**provenance, "earlier": {**earlier, "earlier": None}}
         properties["dead"] = provenance
-        return blocks.encode_block(*columns._replace(properties=[properties]))
+        return blocks.replace_properties(single, [properties])
 
     def redriven(self, block: bytes) -> tuple[bytes, str | None]:
         """Return a dead letter as the message it was, and the queue it came from; None for what is no dead letter."""
-        columns = blocks.decode_block(block)
-        properties = dict(columns.properties[0] or {}) if columns.properties else {}
+        properties = _properties(block)
         provenance = properties.pop("dead", None)
         if not isinstance(provenance, dict):
             return block, None
         properties["redriven"] = provenance
-        return blocks.encode_block(*columns._replace(properties=[properties])), provenance.get("queue")
+        return blocks.replace_properties(block, [properties]), provenance.get("queue")
+
+
+def _properties(block: bytes) -> dict[str, Any]:
+    """Return the properties of a lone message; none where its producer wrote what cannot be decoded.
+
+    The other columns are never decoded here: a message that no consumer can read must still reach the dead letters.
+    """
+    try:
+        properties = blocks.decode_properties(block)
+    except WireError:
+        return {}
+    return dict(properties[0] or {}) if properties else {}

@@ -319,6 +319,28 @@ def test_a_part_of_a_block_that_was_never_checked_is_refused() -> None:
     assert caught.value.code is ErrorCode.BAD_BLOCK
 
 
+# Properties
+
+
+def test_properties_can_be_read_and_replaced_alone() -> None:
+    block = encode_block(*FULL)
+    changed = [{"message_id": "other"}, None, {"dead": {"queue": "jobs"}}]
+
+    assert blocks.decode_properties(block) == FULL.properties
+    assert blocks.decode_properties(encode_block([b"x"])) is None
+    assert decode_block(blocks.replace_properties(block, changed)) == FULL._replace(properties=changed)
+    assert decode_block(blocks.replace_properties(block, None)) == FULL._replace(properties=None)
+
+
+def test_replacing_properties_keeps_headers_that_cannot_be_decoded() -> None:
+    headers = b"\x91\xd6\xff\x00\x00\x00\x00"
+    block = blocks.replace_properties(raw_block(b"\x91\xc4\x00", b"", headers), [{"dead": {}}])
+    CHECKER.check(block)
+
+    assert headers in block
+    assert blocks.decode_properties(block) == [{"dead": {}}]
+
+
 @st.composite
 def columns_of_messages(draw: st.DrawFn) -> Columns:
     count = draw(st.integers(1, 40))

@@ -149,7 +149,7 @@ def test_unknown_types_are_refused_until_the_connection_closes(state: State, rol
 
 
 def test_what_both_ends_send_alike_is_heartbeats_alone() -> None:
-    assert CLIENT_TYPES & SERVER_TYPES == {FrameType.PING, FrameType.PONG}
+    assert {FrameType.PING, FrameType.PONG} == CLIENT_TYPES & SERVER_TYPES
 
 
 def test_each_end_is_the_others_peer() -> None:

@@ -30,6 +30,27 @@ def malformed(decode: object, payload: bytes) -> bool:
     return caught.value.code is ErrorCode.MALFORMED_FRAME
 
 
+# The layouts, byte for byte
+
+
+def test_the_layouts_of_data_frames_are_these_bytes() -> None:
+    assert (
+        entries.encode_publish_entry(0x01020304, Level.WRITTEN, 5).hex(" ", 4) == "04030201 01000000 05000000 00000000"
+    )
+    assert CONFIRM_ENTRY.pack(1, 2, 1, 116, 3, 4, 5, 0, 6).hex(" ", 4) == (
+        "01000000 02017400 03000000 00000000 04000000 05000000 00000000 00000000 06000000 00000000"
+    )
+    assert DELIVER_ENTRY.pack(1, 2, 3, 4, 5, 6, 7, 8, 0).hex(" ", 4) == (
+        "01000000 02000000 03000000 04000000 05000000 00000000 06000000 00000000 07000000 00000000 08000000 00000000"
+    )
+    assert entries.encode_settle(Outcome.NACK, [(1, 2)], 3, "why").hex(" ", -4) == (
+        "02000000 03000000 01000000 03000000 01000000 00000000 02000000 00000000 776879"
+    )
+    assert entries.encode_stale(Outcome.ACK, [(1, 2)]).hex(" ", 4) == (
+        "01000000 01000000 01000000 00000000 02000000 00000000"
+    )
+
+
 # Publish
 
 
@@ -90,7 +111,7 @@ def test_a_cut_confirm_frame_is_malformed() -> None:
 
 def test_a_deliver_frame_carries_runs_of_several_queues() -> None:
     first = Delivery(1, 2, 3, 4, 5, 6, 7, 8, 2, BLOCK)
-    second = Delivery(*[2**32 - 1] * 4, *[2**64 - 1] * 3, 2**32 - 1, 1, encode_block([b""]))
+    second = Delivery._make([*[2**32 - 1] * 4, *[2**64 - 1] * 3, 2**32 - 1, 1, encode_block([b""])])
     payload = b"".join(DELIVER_ENTRY.pack(*entry[:8], 0) + entry.block for entry in (first, second))
 
     assert entries.decode_deliver(payload) == [first, second]

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
-
 from clients.conformance import generate
+
 from penstock_client.wire import control
 from penstock_client.wire.connection import CLIENT_TYPES, SERVER_TYPES
 from penstock_client.wire.errors import WireError
@@ -60,7 +60,10 @@ def test_a_control_vector_is_encoded_from_what_it_says(vector: dict[str, Any]) -
 
 @pytest.mark.parametrize("vector", REFUSED, ids=lambda v: v["name"])
 def test_a_refused_vector_is_refused_with_its_code(vector: dict[str, Any]) -> None:
-    with pytest.raises(WireError) as caught:
+    def receive() -> None:
         for frame in FrameReader().feed(PREAMBLE + bytes.fromhex(vector["bytes"])):
             generate.decoded(frame.type, frame.payload)
+
+    with pytest.raises(WireError) as caught:
+        receive()
     assert (caught.value.code.label, caught.value.code) == (vector["error"], vector["code"])

@@ -22,7 +22,8 @@ Who checks what:
 - ``decode_bodies`` and ``decode_block``, in the reader: the elements have the types above and can be decoded. Where
   they are not (a producer that breaks the protocol wrote them) they raise BAD_BLOCK; the consumer rejects these
   deliveries and goes on, so that such a message ends as a dead letter.
-- ``slice_block`` needs no decoding: it works, byte for byte, on every block that ``BlockChecker`` let pass.
+- ``slice_block`` and ``replace_properties`` need no decoding: they work, byte for byte, on every block that
+  ``BlockChecker`` let pass. What a broker does with a message must not hang on what its producer put in it.
 """
 
 import struct
@@ -33,12 +34,7 @@ import msgpack
 
 from penstock_client.wire import structure
 from penstock_client.wire.errors import ErrorCode, WireError
-from penstock_client.wire.limits import (
-    BLOCK_BYTES_MULTI_MAX,
-    BLOCK_COUNT_MAX,
-    ENVELOPE_BYTES_MAX,
-    NAME_BYTES_MAX,
-)
+from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX, BLOCK_COUNT_MAX, ENVELOPE_BYTES_MAX, NAME_BYTES_MAX
 
 BLOCK_HEADER: Final = struct.Struct("<IIHHIIIII")
 BLOCK_HEADER_BYTES: Final = BLOCK_HEADER.size
@@ -51,6 +47,7 @@ COLUMN_HEADERS: Final = 4
 COLUMN_PROPERTIES: Final = 8
 COLUMN_ROUTING: Final = 16
 _COLUMN_NAMES: Final = ("bodies", "keys", "headers", "properties", "routing")
+_PROPERTIES: Final = 3
 _ROUTING: Final = 4
 _COLUMN_BITS: Final = (COLUMN_BODIES, COLUMN_KEYS, COLUMN_HEADERS, COLUMN_PROPERTIES, COLUMN_ROUTING)
 
@@ -237,6 +234,21 @@ def _slice_column(column: bytes, count: int, start: int, stop: int) -> bytes:
     except ValueError as error:
         raise WireError(ErrorCode.BAD_BLOCK, f"a column that does not hold {count} elements") from error
     return structure.array_header(stop - start) + rest[:taken]
+
+
+def decode_properties(block: bytes) -> list[Properties | None] | None:
+    """Return the properties column alone, None where there is none. Raises WireError (BAD_BLOCK)."""
+    count = _SUMMARY.unpack_from(block)[1]
+    column = _split_columns(block)[_PROPERTIES]
+    return _elements(column, count, dict) if column else None
+
+
+def replace_properties(block: bytes, properties: Sequence[Properties | None] | None) -> bytes:
+    """Return ``block`` with other properties, everything else copied without decoding it."""
+    count = _SUMMARY.unpack_from(block)[1]
+    columns = _split_columns(block)
+    columns[_PROPERTIES] = b"" if properties is None else _pack(properties)
+    return _assemble(count, columns)
 
 
 def slice_columns(columns: Columns, start: int, stop: int) -> Columns:

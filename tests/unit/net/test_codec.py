@@ -1,0 +1,50 @@
+import pytest
+
+from penstock.net.codec import WireBlockCodec
+from penstock_client.wire.blocks import BlockChecker, decode_block, decode_properties, encode_block
+from penstock_client.wire.errors import WireError
+
+CODEC = WireBlockCodec()
+PROVENANCE = {"queue": "jobs", "offset": 3}
+
+
+def test_a_dead_letter_is_its_message_with_its_provenance() -> None:
+    block = encode_block([b"a", b"b"], keys=["x", "y"], properties=[None, {"message_id": "m"}])
+
+    columns = decode_block(CODEC.dead_letter(block, 1, PROVENANCE))
+    assert (columns.bodies, columns.keys) == ([b"b"], ["y"])
+    assert columns.properties == [{"message_id": "m", "dead": PROVENANCE}]
+
+
+def test_a_redriven_message_is_what_it_was_and_remembers() -> None:
+    original, queue = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
+
+    assert queue == "jobs"
+    assert decode_block(original).properties == [{"redriven": PROVENANCE}]
+
+
+def test_what_is_no_dead_letter_came_from_nowhere() -> None:
+    block = encode_block([b"a"])
+
+    assert CODEC.redriven(block) == (block, None)
+
+
+def test_a_second_death_tells_of_the_first() -> None:
+    original, _ = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
+
+    columns = decode_block(CODEC.dead_letter(original, 0, {"queue": "other"}))
+    assert columns.properties == [{"dead": {"queue": "other", "earlier": {**PROVENANCE, "earlier": None}}}]
+
+
+def test_a_message_that_cannot_be_decoded_becomes_a_dead_letter() -> None:
+    odd = [None, {"k": "abcde"}]
+    poison = encode_block([b"a", b"b"], headers=odd, properties=odd).replace(
+        b"\xa5abcde", b"\xd6\x05abcd"
+    )  # an extension
+    BlockChecker(1_000).check(poison)
+
+    dead = CODEC.dead_letter(poison, 1, PROVENANCE)
+    assert decode_properties(dead) == [{"dead": PROVENANCE}]
+    assert CODEC.redriven(dead)[1] == "jobs"
+    with pytest.raises(WireError):
+        decode_block(dead)
