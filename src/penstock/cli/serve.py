@@ -35,5 +35,5 @@ def serve(
     try:
         loaded = settings.load(config, given)
     except settings.SettingsError as error:
-        raise CommandError(ExitCode.CONFIG, str(error)) from None
+        raise CommandError(ExitCode.CONFIG, str(error)) from error
     raise typer.Exit(app.run(loaded))
