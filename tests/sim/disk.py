@@ -12,10 +12,11 @@ Linux does: a later sync that succeeds says nothing about it.
 import random
 from collections.abc import Sequence
 
+from tests.sim.sectors import EntryOperation, Inode, Loss
+
 from penstock.storage.errors import DataDirectoryLocked, DirectoryNotUsable, StorageError, StorageFailed, StorageFull
 from penstock.storage.interface import Buffer
 from penstock.storage.memory import Hook, Operation, PartialWrite, directory_of
-from tests.sim.sectors import EntryOperation, Inode, Loss
 
 __all__ = ["Crashed", "Loss", "SimFileSystem"]
 
