@@ -48,9 +48,10 @@ class Demo:
             found = len(self._state.collected.records)
             raise DemoError(f"not finished after {INDEXING_SECONDS_MAX:.0f} s: {found:,} files indexed") from None
         finally:
-            for child in (*self._state.workers, self._broker):
+            children: list[Worker | Broker] = [*self._state.workers, self._broker]
+            for child in children:
                 kill_now(child.process)
-            for child in (*self._state.workers, self._broker):
+            for child in children:
                 await child.end()
 
     async def _index(self) -> list[Verdict]:
