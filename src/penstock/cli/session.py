@@ -6,7 +6,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.cli.exits import CommandError, ExitCode, exit_for
 from penstock_client.wire.errors import ErrorCode
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from penstock_client import Client, PenstockError
 
 T = TypeVar("T")
+
+_CODES: Final = {code.label: code for code in ErrorCode}
+
+_CLIENT_EXITS: Final[dict[str, tuple[ExitCode, str]]] = {
+    "connection-lost": (ExitCode.UNAVAILABLE, "Is the broker running? Its log says why it stopped."),
+    "request-timeout": (ExitCode.UNAVAILABLE, "The broker may have carried it out; look before you repeat it."),
+    "publish-unconfirmed": (ExitCode.UNAVAILABLE, "The broker may have stored it; look before you repeat it."),
+    "protocol-violation": (ExitCode.PROTOCOL, "Use a client and a broker of the same version."),
+}
+"""What the client itself found, beside what the broker answers."""
 
 
 def run_with_client(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
@@ -46,11 +56,17 @@ def unreachable(url: str, reason: str) -> CommandError:
 
 def command_error(error: "PenstockError", url: str) -> CommandError:
     """Return what the SDK raised as an error of the command line."""
-    code = getattr(error, "code", None)
-    if isinstance(code, ErrorCode):
-        exit_code, advice = exit_for(code)
+    from penstock_client import PublishFailed
+
+    if isinstance(error, PublishFailed) and error.errors:
+        error = error.errors[0]
+    if error.code in _CLIENT_EXITS:
+        exit_code, advice = _CLIENT_EXITS[error.code]
         return CommandError(exit_code, str(error), advice)
-    return unreachable(url, str(error))
+    if error.code == "connection-refused":
+        return unreachable(url, str(error))
+    exit_code, advice = exit_for(_CODES.get(error.code, ErrorCode.INTERNAL))
+    return CommandError(exit_code, str(error), advice)
 
 
 def describe(value: Any) -> dict[str, Any]:

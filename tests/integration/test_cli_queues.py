@@ -1,0 +1,103 @@
+"""`penstock queue` and `penstock status` against a real broker."""
+
+import json
+
+from tests.integration.commands import Broker
+
+
+def test_declaring_twice_changes_nothing(broker: Broker) -> None:
+    assert broker.json("queue", "declare", "twice", "--lease", "5")["created"] is True
+    again = broker.json("queue", "declare", "twice", "--lease", "5")
+    assert again["created"] is False
+    assert again["name"] == "twice"
+
+
+def test_declaring_with_other_settings_names_the_difference(broker: Broker) -> None:
+    broker.declare("strict", "--max-failures", "3")
+    done = broker.run("queue", "declare", "strict", "--max-failures", "4")
+    assert done.exit_code == 78
+    assert "max_failures" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == b""
+
+
+def test_a_list_shows_queues_by_prefix_as_table_and_as_json(broker: Broker) -> None:
+    broker.declare("list.a")
+    broker.declare("list.b", "--no-durable")
+    broker.run("publish", "list.a", "one", "two")
+    listed = broker.lines("queue", "list", "--prefix", "list.", "--json")
+    assert [(info["name"], info["ready"]) for info in listed] == [("list.a", 2), ("list.b", 0)]
+    table = broker.run("queue", "list", "--prefix", "list.").stdout.decode().splitlines()
+    assert table[0].split()[:2] == ["queue", "ready"]
+    assert table[1].split()[:2] == ["list.a", "2"]
+
+
+def test_showing_an_unknown_queue_says_what_to_do(broker: Broker) -> None:
+    done = broker.run("queue", "show", "nowhere")
+    assert done.exit_code == 66
+    assert done.stderr.startswith("penstock: ")
+    assert "nowhere" in done.stderr
+    assert "penstock queue declare" in done.stderr
+
+
+def test_a_bad_name_is_a_usage_error(broker: Broker) -> None:
+    done = broker.run("queue", "declare", "bell\x07")
+    assert done.exit_code == 64
+    assert "\x07" not in done.stderr
+
+
+def test_peeking_takes_nothing(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "one", "two", "three", "--header", "kind=test")
+    peeked = broker.lines("queue", "peek", queue, "--start", "1", "--count", "5")
+    assert [message["body"] for message in peeked] == ["two", "three"]
+    assert peeked[0]["headers"] == {"kind": "test"}
+    assert broker.count(queue, "ready") == 3
+
+
+def test_peeking_at_nothing_prints_nothing(broker: Broker, queue: str) -> None:
+    assert broker.lines("queue", "peek", queue) == []
+
+
+def test_purging_needs_a_yes(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "one", "two")
+    refused = broker.run("queue", "purge", queue)
+    assert refused.exit_code == 64
+    assert "--yes" in refused.stderr
+    assert broker.count(queue) == 2
+    assert broker.json("queue", "purge", queue, "--yes") == {"queue": queue, "purged": 2}
+    assert broker.count(queue) == 0
+
+
+def test_deleting_can_be_made_conditional(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "one")
+    refused = broker.run("queue", "delete", queue, "--if-empty", "--yes")
+    assert refused.exit_code == 75
+    assert broker.json("queue", "delete", queue, "--yes") == {"queue": queue, "deleted": 1}
+    assert broker.run("queue", "show", queue).exit_code == 66
+
+
+def test_redriving_nothing_redrives_nothing(broker: Broker, queue: str) -> None:
+    assert broker.json("queue", "redrive", queue) == {"queue": queue, "redriven": 0}
+
+
+def test_status_is_a_health_check(broker: Broker) -> None:
+    status = broker.json("status")
+    assert status["storage"] == "ok"
+    assert status["data_dir"] == str(broker.data)
+    table = broker.run("status").stdout.decode()
+    assert "storage" in table
+    assert json.dumps(status["version"]).strip('"') in table
+
+
+def test_no_broker_is_one_line_that_says_what_to_do(broker: Broker) -> None:
+    done = broker.run("status", "--url", "penstock://127.0.0.1:1")
+    assert done.exit_code == 69
+    assert done.stderr.startswith("penstock: no broker answers at penstock://127.0.0.1:1: ")
+    assert "penstock serve" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_url_that_is_none_is_a_usage_error(broker: Broker) -> None:
+    done = broker.run("status", "--url", "http://127.0.0.1")
+    assert done.exit_code == 64
+    assert done.stderr.count("\n") == 1
