@@ -56,7 +56,7 @@ DATA_DECODERS: dict[int, Callable[[bytes], Any]] = {
 
 def decode(frame: Frame) -> None:
     """Decode a frame as far as either end would. Raises WireError alone."""
-    decoder = DATA_DECODERS.get(frame.type, control.unpack)
+    decoder: Callable[[bytes], Any] = DATA_DECODERS.get(frame.type, control.unpack)
     value = decoder(frame.payload)
     if frame.type in (FrameType.PUBLISH, FrameType.DELIVER, FrameType.PEEKED):
         for entry in value:
