@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.cli.output import printable
 
 if TYPE_CHECKING:
-    from penstock_client import ReceivedMessage
+    from penstock_client import DeadLetter, ReceivedMessage
 
 BODY_CHARACTERS_SHOWN: Final = 400
 """Of a body on a terminal; JSON and raw output have all of it."""
@@ -38,8 +38,9 @@ def message_map(message: "ReceivedMessage") -> dict[str, Any]:
         "content_type": message.content_type,
         "correlation_id": message.correlation_id,
         "reply_to": message.reply_to,
+        "timestamp": message.timestamp and message.timestamp.isoformat(timespec="milliseconds"),
         "headers": message.headers,
-        "dead": message.dead,
+        "dead": message.dead and _dead_map(message.dead),
     }
     shown |= {name: value for name, value in optional.items() if value}
     try:
@@ -47,6 +48,13 @@ def message_map(message: "ReceivedMessage") -> dict[str, Any]:
     except UnicodeDecodeError:
         shown["body_base64"] = base64.b64encode(message.body).decode("ascii")
     return shown
+
+
+def _dead_map(dead: "DeadLetter") -> dict[str, Any]:
+    failures = [
+        failure._asdict() | {"time": failure.time.isoformat(timespec="milliseconds")} for failure in dead.failures
+    ]
+    return dead._asdict() | {"failures": failures}
 
 
 def render(messages: "Iterable[ReceivedMessage]", form: MessageFormat) -> bytes:
@@ -73,8 +81,9 @@ def text_line(message: "ReceivedMessage") -> str:
     """Return a message on one line: offset, body, and what else it carries."""
     parts = [f"{message.offset:>8}", body_text(message.body)]
     parts += [f"key={printable(message.key)}"] if message.key else []
-    parts += [f"{printable(str(name))}={printable(str(value))}" for name, value in (message.headers or {}).items()]
+    parts += [f"{printable(str(name))}={printable(str(value))}" for name, value in (message.headers).items()]
     parts += [f"attempt={message.attempt}"] if message.attempt > 1 else []
+    parts += [f"dead: {printable(message.dead.reason.partition(chr(10))[0])}"] if message.dead else []
     return "  ".join(parts)
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from penstock.cli.messages import MessageFormat, message_map, render
+from penstock_client.message import DeadLetter, Failure
 
 
 @dataclass
@@ -23,6 +24,7 @@ class FakeMessage:
     content_type: str | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
+    timestamp: datetime | None = None
     headers: dict[str, Any] = field(default_factory=dict)
     dead: Any = None
 
@@ -42,6 +44,26 @@ def test_json_shows_what_a_message_carries_and_nothing_empty() -> None:
         "headers": {"kind": "b"},
         "body": "body",
     }
+
+
+def test_a_dead_letter_shows_its_history() -> None:
+    failure = Failure(datetime(2026, 1, 1, tzinfo=UTC), 1, "worker-1", "ValueError: no\n\nTraceback")
+    dead = DeadLetter("jobs", 3, 1, "max-failures", [failure])
+    assert message_map(message(dead=dead))["dead"] == {
+        "queue": "jobs",
+        "offset": 3,
+        "attempts": 1,
+        "reason": "max-failures",
+        "failures": [
+            {
+                "time": "2026-01-01T00:00:00.000+00:00",
+                "attempt": 1,
+                "consumer": "worker-1",
+                "reason": "ValueError: no\n\nTraceback",
+            }
+        ],
+    }
+    assert render([message(dead=dead)], MessageFormat.TEXT) == b"       7  body  dead: max-failures\n"
 
 
 def test_a_body_that_is_not_text_is_base64() -> None:
