@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
             for frame in frames:
                 frame_type, _, request, payload = frame
                 if frame_type == _PUBLISH:
-                    self._publish(payload)
+                    self._publish(request, payload)
                 elif frame_type == _SETTLE:
                     self._settle(request, payload)
                 else:
@@ -242,7 +242,9 @@ class Connection(asyncio.Protocol):
         except WireError as error:
             self.fail(error.code, error.message)
 
-    def _publish(self, payload: bytes) -> None:
+    def _publish(self, request: int, payload: bytes) -> None:
+        if request:
+            raise WireError(ErrorCode.MALFORMED_FRAME, "PUBLISH is answered by CONFIRM and carries no request id")
         publications = decode_publish(payload)
         check_block = self._hub.check_block
         for index, publication in enumerate(publications):

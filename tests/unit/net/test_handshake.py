@@ -87,9 +87,7 @@ async def test_a_peer_before_ready_makes_the_broker_hold_no_more_than_a_frame(br
     assert held_bytes <= 16 * 1024, "I15"
 
 
-@pytest.mark.parametrize(
-    "frame_type", [kind for kind in FrameType if kind not in (FrameType.HELLO, FrameType.CLOSE)]
-)
+@pytest.mark.parametrize("frame_type", [kind for kind in FrameType if kind not in (FrameType.HELLO, FrameType.CLOSE)])
 async def test_only_hello_is_legal_first(frame_type: FrameType, broker: Broker) -> None:
     peer = Peer(broker)
     peer.receive(PREAMBLE + encode_frame(frame_type, control.pack({}), 1))
@@ -131,9 +129,7 @@ async def test_a_hello_with_bad_values_is_malformed(hello: dict[str, Any], broke
         ({}, "authentication-failed"),
     ],
 )
-async def test_an_auth_that_shows_no_identity_is_refused(
-    auth: dict[str, Any], error: str, broker: Broker
-) -> None:
+async def test_an_auth_that_shows_no_identity_is_refused(auth: dict[str, Any], error: str, broker: Broker) -> None:
     peer = Peer(broker)
     peer.hello()
     peer.send(FrameType.AUTH, auth, 2)
