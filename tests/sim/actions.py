@@ -1,0 +1,287 @@
+"""What may happen next: commands of clients, steps of the broker, time, and bad luck. Each is drawn by weight."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tests.sim.client import Asked, Client, Connection
+from tests.sim.options import QUEUES, Options
+from tests.sim.state import Place
+from tests.sim.world import World
+
+from penstock.core.values import ACK, EXTEND, NACK, NO_DELAY, REJECT, RELEASE, STARTED, SYNCED, WRITTEN
+
+Action = Callable[[World], None]
+_TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "graveyard", "nowhere")
+_CONSUMERS_MAX = 4
+
+
+def table(options: Options) -> tuple[list[Action], list[int]]:
+    """Return the actions with their weights for one seed."""
+    weights: dict[Action, int] = {
+        publish: options.publishes,
+        publish_again: 2,
+        settle: options.settles,
+        consume: 6,
+        flow: 2,
+        cancel: 1,
+        declare: 2,
+        purge: 1,
+        delete: 1,
+        redrive: 2,
+        peek: 2,
+        describe: 2,
+        connect: 6,
+        disconnect: 2,
+        turn: 30,
+        commit: options.commit_steps,
+        load: options.load_steps,
+        let_time_pass: options.time_steps,
+        mark: 1,
+        expire_producers: 1,
+        compare: 10,
+    }
+    if options.crash_odds:
+        weights |= {crash: 1, restart: 1}
+    return list(weights), list(weights.values())
+
+
+# -- the broker's own steps --------------------------------------------------------------------------------------------
+
+
+def turn(world: World) -> None:
+    world.turn()
+
+
+def commit(world: World) -> None:
+    world.commit_step()
+
+
+def load(world: World) -> None:
+    world.load_step()
+
+
+def mark(world: World) -> None:
+    world.mark()
+
+
+def let_time_pass(world: World) -> None:
+    world.now_ms += world.rng.choice([1, 10, 100, 500, 1000, 5000, 40_000])
+
+
+def expire_producers(world: World) -> None:
+    if world.rng.random() < 0.1:
+        world.now_ms += world.engine.limits.producer_idle_ms + 1
+        world.trace("producers expire")
+    world.engine.expire_idle_producers()
+
+
+def compare(world: World) -> None:
+    world.probe.compare()
+
+
+def crash(world: World) -> None:
+    world.crash("at a message boundary", world.draw_loss())
+
+
+def restart(world: World) -> None:
+    if world.rng.random() < 0.3:
+        world.restart()
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+def connect(world: World) -> None:
+    client = world.rng.choice(world.clients[1:])
+    if client.connection is None:
+        client.connect()
+
+
+def disconnect(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        connection.client.disconnect(lost=world.rng.random() < 0.7)
+
+
+def _connection(world: World) -> Connection | None:
+    return world.rng.choice(world.clients[1:]).connection
+
+
+# -- publishing --------------------------------------------------------------------------------------------------------
+
+
+def publish(world: World) -> None:
+    client = world.rng.choice(world.clients[1:])
+    if not _may_publish(client):
+        return
+    rng, connection = world.rng, client.connection
+    assert connection is not None
+    if client.resend:
+        client.send_again()
+        return
+    if sum(len(sent.uids) for sent in client.unconfirmed) > world.options.window_messages:
+        return
+    queues = rng.sample(QUEUES, rng.choice([1, 1, 1, 2, 3]))
+    if rng.random() < 0.9:
+        for name in queues:
+            world.ensure_declared(connection, name)
+    counts = [rng.choice([1, 1, 2, 5, 9]) for _ in queues]
+    client.send_new(queues, rng.choice([SYNCED, SYNCED, WRITTEN]), counts)
+
+
+def publish_again(world: World) -> None:
+    client = world.rng.choice(world.clients[1:])
+    if _may_publish(client) and not client.resend and client.connection is not None:
+        known = [*client.unconfirmed, *client.recent]
+        if known:
+            client.connection.publish([world.rng.choice(known)])
+
+
+def _may_publish(client: Client) -> bool:
+    return client.connection is not None and client.connection.producer_known
+
+
+# -- consuming ---------------------------------------------------------------------------------------------------------
+
+
+def consume(world: World) -> None:
+    connection = _connection(world)
+    if connection is None or len(connection.consumers) >= _CONSUMERS_MAX:
+        return
+    rng = world.rng
+    number = next(n for n in range(1, 99) if n not in connection.consumers)
+    queue = rng.choice(_TARGETS)
+    connection.consume(number, queue, rng.choice([1, 2, 5, 20]), rng.choice([1, 200, 3000, 1 << 20]))
+
+
+def flow(world: World) -> None:
+    connection = _connection(world)
+    if connection is None or not connection.consumers:
+        return
+    rng, number = world.rng, world.rng.choice(connection.consumers)
+    messages, size_bytes = rng.choice([0, 1, 3, 30]), rng.choice([0, 300, 1 << 20])
+    if connection.request("flow", consumer=number, prefetch_messages=messages, prefetch_bytes=size_bytes):
+        consumer = world.shadow.sessions[connection.session].consumers[number]
+        consumer.prefetch_messages, consumer.prefetch_bytes = messages, size_bytes
+
+
+def cancel(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None and connection.consumers:
+        cancel_consumer(world, connection, world.rng.choice(connection.consumers), world.rng.random() < 0.5)
+
+
+def cancel_consumer(world: World, connection: Connection, number: int, release: bool) -> None:
+    """Cancel one consumer, in both."""
+    if connection.request("cancel", consumer=number, release=release):
+        connection.consumers.remove(number)
+        world.shadow.cancel(connection.session, number, release)
+
+
+def settle(world: World) -> None:
+    connection = _connection(world)
+    if connection is None:
+        return
+    rng = world.rng
+    tags = _draw_tags(rng, connection)
+    if not tags:
+        return
+    outcome = rng.choices([ACK, NACK, RELEASE, REJECT, EXTEND, STARTED], [60, 8, 6, 3, 6, 10])[0]
+    if outcome == STARTED and not world.options.marks_started:
+        outcome = ACK
+    duration_ms = 0
+    if outcome == NACK:
+        duration_ms = rng.choice([NO_DELAY, NO_DELAY, 0, 200, 2000])
+    elif outcome == EXTEND:
+        duration_ms = rng.choice([0, 500, 5000, 60_000])
+    ranges = _as_ranges(tags)
+    if outcome not in (EXTEND, STARTED):
+        gone = set(tags)
+        connection.tags = [tag for tag in connection.tags if tag not in gone]
+        connection.old_tags += tags
+    connection.settle(outcome, ranges, duration_ms, f"reason {rng.randrange(3)}", rng.random() < 0.3)
+
+
+def _draw_tags(rng: random.Random, connection: Connection) -> list[int]:
+    """Some of the tags that were delivered; now and then some that were settled before, or never given."""
+    known = connection.tags
+    if not known or rng.random() < 0.08:
+        known = [*connection.old_tags, *connection.tags, rng.randint(1, 500)]
+    kind = rng.random()
+    if kind < 0.3:
+        return sorted(known)
+    if kind < 0.7:
+        start = rng.randrange(len(known))
+        return sorted(known[start : start + rng.randint(1, 6)])
+    return sorted(rng.sample(known, min(len(known), rng.randint(1, 4))))
+
+
+def _as_ranges(tags: list[int]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for tag in dict.fromkeys(tags):
+        if ranges and ranges[-1][1] + 1 == tag:
+            ranges[-1] = (ranges[-1][0], tag)
+        else:
+            ranges.append((tag, tag))
+    return ranges
+
+
+# -- queues ------------------------------------------------------------------------------------------------------------
+
+
+def declare(world: World) -> None:
+    connection = _connection(world)
+    if connection is None:
+        return
+    name = world.rng.choice(QUEUES)
+    settings = dict(world.options.settings[name])
+    asked = Asked("queue_declare", -1, {"created": name not in world.shadow.names})
+    if name in world.shadow.names and world.rng.random() < 0.2:
+        settings["max_failures"] += 1
+        asked.code = "settings-differ"
+    connection.ask(asked, {"queue": name, **settings})
+
+
+def purge(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None or world.rng.random() < 0.5:
+        return
+    wanted = queue.count(Place.READY) + queue.count(Place.DELAYED)
+    connection.ask(Asked("queue_purge", -1, {"purged": wanted}), {"queue": queue.name})
+
+
+def delete(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None or world.rng.random() < 0.5:
+        return
+    asked = Asked("queue_delete", -1, {"deleted": len(queue.messages)})
+    if_empty = world.rng.random() < 0.5
+    if if_empty and queue.messages:
+        asked.code = "queue-not-empty"
+    connection.ask(asked, {"queue": queue.name, "if_empty": if_empty})
+
+
+def redrive(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        connection.request("queue_redrive", queue=world.rng.choice(_TARGETS), limit=world.rng.choice([0, 0, 1, 3]))
+
+
+def peek(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    offset = queue.first_offset + world.rng.randint(0, queue.next_offset - queue.first_offset + 2)
+    asked = Asked("peek", -1, queue=queue.number)
+    connection.ask(asked, {"queue": queue.name, "offset": offset, "count": world.rng.choice([1, 5, 100])})
+
+
+def describe(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    world.probe.adopt()
+    counts = {"messages": len(queue.messages), "leased": queue.count(Place.LEASED), "acked": queue.acked}
+    connection.ask(Asked("queue_describe", -1, counts), {"queue": queue.name})

@@ -1,0 +1,35 @@
+"""Message bodies that say who they are: a number, then filler that follows from it, so that any change shows (I6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.sim.violation import Violation
+
+from penstock_client.wire import blocks
+
+_FILLER = bytes(range(33, 127)) * 64
+_SIZES = (0, 1, 7, 40, 40, 100, 100, 300, 600, 1500)
+
+
+def body_of(uid: int) -> bytes:
+    """Return the body of message ``uid``."""
+    start = uid % 94
+    return b"%d|" % uid + _FILLER[start : start + _SIZES[uid * 7 % 10]]
+
+
+def block_of(uids: Sequence[int]) -> bytes:
+    """Return a block of these messages."""
+    return blocks.encode_block([body_of(uid) for uid in uids])
+
+
+def uids_of(block: bytes) -> tuple[int, ...]:
+    """Return which messages a block holds; raises Violation (I6) when a body is not what was published."""
+    return tuple([_uid_of(body) for body in blocks.decode_bodies(block)])
+
+
+def _uid_of(body: bytes) -> int:
+    number = body.partition(b"|")[0]
+    if not number.isdigit() or body != body_of(int(number)):
+        raise Violation("I6", f"a body that no one published: {body[:60]!r}")
+    return int(number)

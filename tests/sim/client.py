@@ -1,0 +1,325 @@
+"""A client of the simulated broker: keeps the protocol's rules, and checks everything that reaches it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.sim.bodies import block_of, uids_of
+from tests.sim.shadow import Expected
+from tests.sim.state import ShadowConsumer
+from tests.sim.violation import Violation
+
+from penstock.core.values import DUPLICATE, REFUSED, STORED, SYNCED, WRITTEN, Refusal
+from penstock.engine.interface import ConfirmEntry, DeliveryOut, TagRange
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+_REMEMBERED_TAGS = 40
+_REMEMBERED_BLOCKS = 6
+
+
+@dataclass(slots=True)
+class Sent:
+    """A block that was published and not yet confirmed."""
+
+    queue: str
+    first_sequence: int
+    level: int
+    block: bytes
+    uids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request without an answer yet. ``wanted`` is what the answer has to say, ``position`` what must be durable."""
+
+    command: str
+    position: int
+    wanted: dict[str, Any] = field(default_factory=dict)
+    code: str = ""
+    """Not empty: it has to be refused with this."""
+    queue: int = 0
+
+
+class Connection:
+    """One connection of a client: the sink that the engine speaks to."""
+
+    def __init__(self, client: Client, world: World) -> None:
+        self.client = client
+        self.world = world
+        self.session = 0
+        self.requests: dict[int, Asked] = {}
+        self.refused: list[int] = []
+        self.routes: dict[str, int] = {}
+        self.expected: dict[int, deque[Expected]] = {}
+        self.consumers: list[int] = []
+        self.tags: list[int] = []
+        self.old_tags: deque[int] = deque(maxlen=_REMEMBERED_TAGS)
+        self.stale_ranges: list[TagRange] = []
+        self.producer_known = False
+        self.aborted = False
+
+    # -- what the engine says ------------------------------------------------------------------------------------------
+
+    def confirm(self, entries: list[ConfirmEntry]) -> None:
+        """Confirms arrive: in order, at their level, and true (I1, I2, I9)."""
+        self._alive("confirm")
+        for entry in entries:
+            self.world.trace(f"{self.client.name} < confirm {entry}")
+            waiting = self.expected.get(entry[0])
+            if not waiting:
+                raise Violation("I9", f"{entry} confirms nothing that was published")
+            expected = waiting.popleft()
+            if tuple(entry) != expected[:7]:
+                raise Violation("I9", f"confirm {entry}, expected {expected}")
+            self._check_level(expected)
+            self.client.confirmed(expected, self._name_of(entry[0]))
+
+    def _check_level(self, expected: Expected) -> None:
+        history = self.world.history
+        if expected.status == REFUSED or expected.position < 0:
+            return
+        if expected.level == SYNCED:
+            history.relied_on(expected.position, "I2", f"confirm {expected}")
+        elif expected.level == WRITTEN and expected.position >= history.written_end:
+            raise Violation("I2", f"confirm {expected} left before it was written ({history.written_end:#x})")
+
+    def _name_of(self, route: int) -> str:
+        return next(name for name, number in self.routes.items() if number == route)
+
+    def deliver(self, entries: list[DeliveryOut]) -> None:
+        """Messages arrive: as handed out, in that order, as they were published (I6, I7)."""
+        self._alive("deliver")
+        for entry in entries:
+            self.world.trace(f"{self.client.name} < deliver {entry[:5]} x {entry.message_count}")
+            out = self.world.probe.outgoing[self.session].popleft()
+            arrived = (*entry[:4], entry.offset, entry.offset + entry.message_count)
+            if arrived != (*out[:4], out.first, out.end):
+                raise Violation("I7", f"{arrived} was delivered, {out} was handed out")
+            self._check_bodies(out.queue, entry)
+            last = entry.first_tag + entry.message_count
+            self.tags += range(entry.first_tag, last)
+            self.world.delivered += entry.message_count
+
+    def _check_bodies(self, queue: int, entry: DeliveryOut) -> None:
+        for index, uid in enumerate(uids_of(entry.block)):
+            stored = self.world.history.identity.get((queue, entry.offset + index))
+            if stored != uid:
+                raise Violation("I6", f"queue {queue} {entry.offset + index} is message {stored}, {uid} was delivered")
+        if len(uids_of(entry.block)) != entry.message_count:
+            raise Violation("I6", f"{entry.message_count} messages announced, {len(uids_of(entry.block))} delivered")
+
+    def reply(self, request: int, result: dict[str, Any]) -> None:
+        """A request succeeded: what it did is durable (I4)."""
+        asked = self._answered(request, "reply", result)
+        if asked.code:
+            raise Violation("I10", f"{asked.command} succeeded with {result}, it had to be refused: {asked.code}")
+        wrong = {key: result.get(key) for key, value in asked.wanted.items() if result.get(key) != value}
+        if wrong:
+            raise Violation("I12", f"{asked.command} answered {wrong}, not {asked.wanted}")
+        if asked.command == "producer_open":
+            self.client.producer = result["producer"]
+            self.producer_known = True
+
+    def refuse(self, request: int, refusal: Refusal) -> None:
+        """A request was refused."""
+        asked = self._answered(request, "refuse", refusal)
+        self.refused.append(request)
+        if asked.wanted and not asked.code:
+            raise Violation("I12", f"{asked.command} was refused: {refusal}")
+        if asked.code and refusal.code != asked.code:
+            raise Violation("I12", f"{asked.command} was refused with {refusal}, not {asked.code}")
+        if asked.command == "producer_open":
+            self.client.forget_producer()
+
+    def peeked(self, request: int, entries: list[DeliveryOut]) -> None:
+        """Messages were looked at."""
+        asked = self._answered(request, "peeked", [entry[4] for entry in entries])
+        before = -1
+        for entry in entries:
+            if entry.offset <= before:
+                raise Violation("I7", f"peek went back from {before} to {entry.offset}")
+            before = entry.offset + entry.message_count - 1
+            self._check_bodies(asked.queue, entry)
+
+    def stale(self, outcome: int, ranges: list[TagRange]) -> None:
+        """A settle named tags that are not held."""
+        self._alive("stale")
+        self.stale_ranges += ranges
+
+    def cancelled(self, consumer: int, refusal: Refusal) -> None:
+        """The broker ended a consumer."""
+        self._alive("cancelled")
+        self.world.trace(f"{self.client.name} < cancelled {consumer} {refusal.code}")
+        if consumer in self.consumers:
+            self.consumers.remove(consumer)
+
+    def abort(self, refusal: Refusal) -> None:
+        """The broker stops."""
+        self.aborted = True
+
+    def _alive(self, effect: str) -> None:
+        if self.world.clients[self.client.number].connection is not self:
+            raise Violation("I2", f"{effect} reached a connection that is gone")
+        if self.world.storage_failed:
+            raise Violation("I2", f"{effect} left after storage had failed")
+
+    def _answered(self, request: int, kind: str, answer: object) -> Asked:
+        self._alive(kind)
+        self.world.trace(f"{self.client.name} < {kind} {request} {answer}")
+        asked = self.requests.pop(request, None)
+        if asked is None:
+            raise Violation("I20", f"request {request} was answered twice, or never made: {kind} {answer}")
+        if asked.position >= 0:
+            self.world.history.relied_on(asked.position, "I4", f"the answer to {asked.command}")
+        return asked
+
+    # -- what the client asks ------------------------------------------------------------------------------------------
+
+    def request(self, command: str, **arguments: Any) -> bool:
+        """Send a request; False when it was refused on the spot."""
+        return self.ask(Asked(command, -1), arguments)
+
+    def ask(self, asked: Asked, arguments: dict[str, Any]) -> bool:
+        """Send a request with expectations; the facts it records have to be durable before its answer."""
+        world = self.world
+        number = world.next_request()
+        world.trace(f"{self.client.name} > {asked.command} {number} {arguments}")
+        self.requests[number] = asked
+        world.probe.last_position = -1
+        world.engine.request(self.session, number, asked.command, arguments)
+        asked.position = world.probe.last_position
+        return number not in self.refused
+
+    def consume(self, number: int, queue: str, prefetch_messages: int, prefetch_bytes: int) -> None:
+        """Start a consumer."""
+        arguments = {"consumer": number, "queue": queue, "name": f"worker-{number}"}
+        credit = {"prefetch_messages": prefetch_messages, "prefetch_bytes": prefetch_bytes}
+        if self.request("consume", **arguments, **credit):
+            shadow = self.world.shadow
+            consumer = ShadowConsumer(
+                number, shadow.names[queue].number, prefetch_messages, prefetch_bytes, f"worker-{number}"
+            )
+            shadow.sessions[self.session].consumers[number] = consumer
+            self.consumers.append(number)
+
+    def open_route(self, queue: str) -> int:
+        """Return the route to a queue, opening it first."""
+        number = self.routes.get(queue)
+        if number is None:
+            number = self.routes[queue] = len(self.routes) + 1
+            self.expected[number] = deque()
+        session = self.world.shadow.sessions[self.session]
+        if number not in session.routes and self.request("route_open", route=number, routing_key=queue):
+            session.routes[number] = (queue, self.world.shadow.names[queue].number)
+        return number
+
+    def publish(self, blocks: list[Sent]) -> None:
+        """Send one PUBLISH frame."""
+        world = self.world
+        entries = [
+            (self.open_route(sent.queue), sent.level, sent.first_sequence, len(sent.uids), sent.block)
+            for sent in blocks
+        ]
+        world.trace(f"{self.client.name} > publish {[(s.queue, e[1:4], s.uids) for s, e in zip(blocks, entries)]}")
+        world.check_stored_once(blocks)
+        world.probe.stored.clear()
+        world.engine.publish(self.session, entries)
+        for expected in world.shadow.publish(self.session, entries, world.probe.stored, world.now_ms):
+            self.expected[expected.route].append(expected)
+        world.probe.stored.clear()
+
+    def settle(self, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, answered: bool) -> None:
+        """Settle ranges of tags, valid or not."""
+        world = self.world
+        number = world.next_request() if answered else 0
+        world.trace(f"{self.client.name} > settle {outcome} {ranges} {duration_ms} {reason} {number}")
+        self.stale_ranges.clear()
+        world.probe.last_position = -1
+        world.probe.settling = True
+        world.engine.settle(self.session, outcome, ranges, duration_ms, reason, number)
+        world.probe.settling = False
+        stale = world.shadow.settle(self.session, outcome, ranges, duration_ms, reason, world.now_ms)
+        world.probe.adopt()
+        if answered:
+            code = "stale-delivery" if stale else ""
+            self.requests[number] = Asked("settle", world.probe.last_position, {"stale": 0}, code)
+        elif self.stale_ranges != stale:
+            raise Violation("I10", f"settling {ranges}: {self.stale_ranges} reported stale, {stale} are")
+
+
+class Client:
+    """What a client keeps over its connections: its producer, its sequences, what is not confirmed yet."""
+
+    def __init__(self, number: int, world: World) -> None:
+        self.number = number
+        self.name = f"client-{number}"
+        self.world = world
+        self.producer: int | None = None
+        self.sequences: dict[str, int] = {}
+        self.unconfirmed: list[Sent] = []
+        self.recent: deque[Sent] = deque(maxlen=_REMEMBERED_BLOCKS)
+        self.connection: Connection | None = None
+        self.resend = False
+
+    def connect(self) -> Connection:
+        """Open a connection and ask for the producer of before, if any."""
+        connection = Connection(self, self.world)
+        self.connection = connection
+        self.world.trace(f"{self.name} connects")
+        connection.session = self.world.engine.open_session(connection, self.name)
+        self.resend = bool(self.unconfirmed)
+        if connection.request("producer_open", producer=self.producer):
+            session = self.world.engine.broker.sessions[connection.session]
+            self.world.shadow.sessions[connection.session].producer = session.producer
+            connection.producer_known = self.producer is not None
+        return connection
+
+    def disconnect(self, lost: bool) -> None:
+        """Drop the connection."""
+        assert self.connection is not None
+        self.world.trace(f"{self.name} disconnects, lost={lost}")
+        session, self.connection = self.connection.session, None
+        self.world.engine.close_session(session, lost)
+
+    def forget_producer(self) -> None:
+        """The producer expired: nothing can be sent again under it."""
+        self.producer = None
+        self.sequences.clear()
+        self.unconfirmed.clear()
+        self.recent.clear()
+        self.resend = False
+
+    def send_again(self) -> None:
+        """After a reconnect: everything unconfirmed, the same blocks, in order."""
+        assert self.connection is not None
+        self.resend = False
+        for name in sorted({sent.queue for sent in self.unconfirmed}):
+            self.world.ensure_declared(self.connection, name)
+        if self.unconfirmed:
+            self.connection.publish(list(self.unconfirmed))
+
+    def send_new(self, queues: list[str], level: int, counts: list[int]) -> None:
+        """Publish new messages, one block to each queue."""
+        assert self.connection is not None
+        blocks = []
+        for name, count in zip(queues, counts, strict=True):
+            uids = self.world.new_uids(count)
+            first = self.sequences.get(name, 1)
+            self.sequences[name] = first + count
+            blocks.append(Sent(name, first, level, block_of(uids), uids))
+        self.unconfirmed += blocks
+        self.connection.publish(blocks)
+
+    def confirmed(self, expected: Expected, queue: str) -> None:
+        """A block's outcome is known."""
+        for sent in self.unconfirmed:
+            if sent.queue == queue and sent.first_sequence == expected.first_sequence:
+                self.unconfirmed.remove(sent)
+                if expected.status in (STORED, DUPLICATE):
+                    self.world.check_confirmed(sent, expected)
+                    self.recent.append(sent)
+                return

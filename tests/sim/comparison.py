@@ -1,0 +1,124 @@
+"""The broker's state held against the shadow's (I8, I10, I12, I13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.sim.shadow import Shadow
+from tests.sim.state import Place, ShadowQueue
+from tests.sim.violation import Violation
+
+from penstock.core.broker import Broker
+from penstock.core.definitions import describe
+from penstock.core.queue import Group, Queue
+from penstock.core.values import FAILURES_KEPT_MAX
+
+
+def compare(broker: Broker, shadow: Shadow) -> None:
+    """Raise Violation where the two differ."""
+    _same("I18", "queues", sorted(broker.queues), sorted(shadow.queues))
+    _same("I18", "names", {n: q.number for n, q in broker.names.items()}, {n: q.number for n, q in shadow.names.items()})
+    _same("I18", "producers", sorted(broker.producers), sorted(shadow.producers))
+    for number, queue in broker.queues.items():
+        compare_queue(broker, queue, shadow.queues[number])
+    compare_leases(broker, shadow)
+
+
+def adopt_delays(broker: Broker, shadow: Shadow) -> None:
+    """Look up the due times that jitter decided, checking that they are within what the settings allow."""
+    for number, mine in shadow.queues.items():
+        for message in mine.messages.values():
+            if message.due_until_ms:
+                run = broker.queues[number].group.outstanding.find(message.offset)
+                if run is None or not message.due_ms <= run.due_ms <= message.due_until_ms:
+                    raise Violation("I8", f"{mine.name} {message.offset}: backoff {run and run.state()} not {message}")
+                message.due_ms, message.due_until_ms = run.due_ms, 0
+
+
+def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
+    """Every count, and every message."""
+    log, group = queue.log, queue.group
+    _same("I18", "settings", (queue.name, queue.settings), (mine.name, mine.settings))
+    _same("I12", f"{mine.name} log", (log.start_offset, log.next_offset), (mine.low_offset, mine.next_offset))
+    _same("I12", f"{mine.name} bytes", log.live_bytes, sum(block.size_bytes for block in mine.blocks))
+    found = [(block.first, block.end, block.size_bytes) for block in log.all_blocks()]
+    _same("I12", f"{mine.name} blocks", found, [(b.first, b.end, b.size_bytes) for b in mine.blocks])
+    _same("I12", f"{mine.name} counts", _described(broker, queue), _counted(mine))
+    places = (group.returned_count, group.delayed_count, group.leased_count, group.dying_count)
+    returned = sum(offset < mine.cursor for offset in mine.ready)
+    counted = (returned, mine.count(Place.DELAYED), mine.count(Place.LEASED), mine.count(Place.DYING))
+    _same("I12", f"{mine.name} returned, delayed, leased, dying", places, counted)
+    published = log.next_offset - mine.first_offset
+    done = sum(group.counters.values()[:3])
+    _same("I12", f"{mine.name} published is the sum of all states", published, done + len(mine.messages))
+    _compare_messages(group, mine)
+    streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
+    _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
+
+
+def compare_leases(broker: Broker, shadow: Shadow) -> None:
+    """Every lease, and what every consumer holds."""
+    _same("I10", "sessions", sorted(broker.sessions), sorted(shadow.sessions))
+    for number, session in broker.sessions.items():
+        tags = {}
+        for lease in session.leases:
+            for index in range(lease.count):
+                where = (lease.consumer.group.queue.number, lease.first + index)
+                tags[lease.first_tag + index] = (*where, lease.deadline_ms, lease.started, lease.attempts)
+        mine = shadow.sessions[number]
+        held = {t: (h.queue, h.offset, h.deadline_ms, h.started, h.attempt) for t, h in mine.tags.items()}
+        _same("I10", f"leases of session {number}", tags, held)
+        credit = {c.number: (c.leased_messages, c.leased_bytes) for c in session.consumers.values()}
+        _same("I13", "credit", credit, {c.number: (c.leased_messages, c.leased_bytes) for c in mine.consumers.values()})
+
+
+def _compare_messages(group: Group, mine: ShadowQueue) -> None:
+    found: dict[int, tuple[int, int, int, bool]] = {}
+    for run in group.outstanding:
+        for offset in range(run.first, run.end):
+            found[offset] = (run.attempts, run.failures, run.due_ms, run.dying)
+    counted = {
+        m.offset: (m.attempts, m.failures, m.due_ms, m.place is Place.DYING)
+        for m in mine.messages.values()
+        if m.offset < mine.cursor
+    }
+    _same("I8", f"{mine.name} attempts, failures, due, dying", found, counted)
+    _same("I12", f"{mine.name} cursor", group.next_offset, mine.cursor)
+    history = {m.offset: _kept(m.history) for m in mine.messages.values() if m.history}
+    _same("I8", f"{mine.name} history", {o: [tuple(f) for f in fs] for o, fs in group.history.items()}, history)
+
+
+def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
+    if len(history) <= FAILURES_KEPT_MAX:
+        return history
+    return [history[0], *history[1 - FAILURES_KEPT_MAX :]]
+
+
+def _described(broker: Broker, queue: Queue) -> dict[str, Any]:
+    found = describe(broker, queue)
+    keys = ("ready", "scheduled", "leased", "messages", "acked", "dead_lettered", "purged", "redelivered", "published")
+    return {key: found[key] for key in keys}
+
+
+def _counted(mine: ShadowQueue) -> dict[str, int]:
+    return {
+        "ready": mine.count(Place.READY),
+        "scheduled": mine.count(Place.DELAYED),
+        "leased": mine.count(Place.LEASED),
+        "messages": len(mine.messages),
+        "acked": mine.acked,
+        "dead_lettered": mine.dead,
+        "purged": mine.purged,
+        "redelivered": mine.redelivered,
+        "published": mine.next_offset - mine.first_offset,
+    }
+
+
+def _same(invariant: str, what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise Violation(invariant, f"{what}: the broker has {_cut(found)}, it must be {_cut(wanted)}")
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 600 else text[:600] + "..."

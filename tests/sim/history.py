@@ -1,0 +1,72 @@
+"""What was recorded, how far it is known to be durable, and what was promised on the strength of it."""
+
+from __future__ import annotations
+
+from tests.sim.replay import Known, open_places, replayed
+from tests.sim.shadow import Shadow
+from tests.sim.violation import Violation
+
+from penstock.core.facts import Published
+
+
+class History:
+    """Outlives crashes; ``after_crash`` cuts it down to what survived."""
+
+    def __init__(self) -> None:
+        self.facts: list[Known] = []
+        self.identity: dict[tuple[int, int], int] = {}
+        """(queue number, offset) to the message that is there, for ever (I6)."""
+        self.stored_uids: dict[int, None] = {}
+        self.written_end = 0
+        self.synced_end = 0
+        self.promised = -1
+        """The highest position that some effect relied on."""
+        self.resent: dict[int, None] = {}
+        """Messages that may rightly be stored twice: sent again after their queue was deleted."""
+
+    def recorded(self, known: Known) -> None:
+        """A fact was staged in the journal."""
+        self.facts.append(known)
+        if isinstance(known.fact, Published):
+            self._identify(known.fact, known.uids)
+
+    def held(self, fact: Published, uids: tuple[int, ...]) -> None:
+        """A memory queue's block was kept."""
+        self._identify(fact, uids)
+
+    def _identify(self, fact: Published, uids: tuple[int, ...]) -> None:
+        for index, uid in enumerate(uids):
+            place = (fact.queue, fact.first + index)
+            if place in self.identity:
+                raise Violation("I6", f"position {place} of message {self.identity[place]} is used again for {uid}")
+            self.identity[place] = uid
+            self.stored_uids[uid] = None
+
+    def is_durable(self, position: int) -> bool:
+        """True when a fact's batch was synced (a memory queue's position is -1)."""
+        return position < self.synced_end
+
+    def relied_on(self, position: int, invariant: str, effect: str) -> None:
+        """An effect left that promises the fact at this position: it has to be durable, now and after every crash."""
+        if not self.is_durable(position):
+            raise Violation(invariant, f"{effect} left before the fact at {position:#x} was synced ({self.synced_end:#x})")
+        self.promised = max(self.promised, position)
+
+    def after_crash(self, end: int, boot_epoch: int) -> Shadow:
+        """Everything below position ``end`` survived: check that this is enough, and return what the state must be."""
+        if end <= self.promised:
+            raise Violation("I1", f"recovered up to {end:#x}, but {self.promised:#x} was promised")
+        lost = [known for known in self.facts if known.position >= end]
+        self.facts = [known for known in self.facts if known.position < end]
+        for known in lost:
+            if isinstance(known.fact, Published):
+                for index in range(known.fact.message_count):
+                    del self.identity[known.fact.queue, known.fact.first + index]
+        if lost:
+            self.stored_uids = dict.fromkeys(self.identity.values())
+        self.written_end = self.synced_end = end
+        shadow = replayed(self.facts, boot_epoch)
+        for uid, places in open_places(shadow).items():
+            if len(places) > 1 and uid not in self.resent:
+                raise Violation("I14", f"message {uid} is in {len(places)} places: {places}")
+        return shadow

@@ -1,0 +1,72 @@
+"""What one seed's world is like: sizes small enough that everything rolls over, odds that differ from seed to seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+QUEUES = ("a", "b", "c", "m")
+"""``m`` is the memory queue; the dead-letter queues appear by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Drawn from the seed."""
+
+    clients: int
+    segment_bytes: int
+    batch_close_bytes: int
+    cache_bytes: int
+    snapshot_bytes: int
+    publishes: int
+    settles: int
+    commit_steps: int
+    load_steps: int
+    time_steps: int
+    crash_odds: float
+    sync_failure_odds: float
+    full_odds: float
+    recovery_crash_odds: float
+    marks_started: bool
+    window_messages: int = 60
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def draw_options(rng: random.Random) -> Options:
+    """Return a seed's options."""
+    return Options(
+        clients=rng.randint(1, 4),
+        segment_bytes=rng.choice([512, 2048, 8192, 65536]),
+        batch_close_bytes=rng.choice([600, 4096, 8 * 1024 * 1024]),
+        cache_bytes=rng.choice([0, 2000, 20_000, 1 << 20]),
+        snapshot_bytes=rng.choice([1500, 6000, 30_000]),
+        publishes=rng.choice([6, 12, 25]),
+        settles=rng.choice([8, 16, 30]),
+        commit_steps=rng.choice([15, 30, 60]),
+        load_steps=rng.choice([4, 12]),
+        time_steps=rng.choice([1, 3, 8]),
+        crash_odds=rng.choice([0.0, 0.3, 0.8, 1.0]),
+        sync_failure_odds=rng.choice([0.0, 0.0, 0.1]),
+        full_odds=rng.choice([0.0, 0.0, 0.01]),
+        recovery_crash_odds=rng.choice([0.0, 0.4]),
+        marks_started=rng.random() < 0.5,
+        settings={name: _draw_settings(rng, name) for name in QUEUES},
+    )
+
+
+def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
+    low = rng.choice([0, 0, 50, 400])
+    settings: dict[str, Any] = {
+        "lease_ms": rng.choice([300, 1000, 5000, 30_000]),
+        "max_failures": rng.choice([0, 1, 2, 3, 5]),
+        "backoff_min_ms": low,
+        "backoff_max_ms": low * rng.choice([1, 4, 20]),
+    }
+    if name == "m":
+        settings |= {"durable": False, "memory_bytes_max": rng.choice([4096, 8192, 1 << 20])}
+    if name == "c":
+        settings["dead_letter"] = rng.choice([None, "graveyard"])
+    if name == "b":
+        settings["dead_letter"] = rng.choice([None, "graveyard", "a"])
+    return settings

@@ -1,0 +1,216 @@
+"""The auditor's ears: wraps an engine so that the shadow hears every fact, hand-out and session, as they happen."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.sim.bodies import uids_of
+from tests.sim.comparison import adopt_delays, compare
+from tests.sim.replay import Known, forget_producers
+from tests.sim.shadow import Recorded, Shadow
+from tests.sim.state import Place, ShadowConsumer, ShadowSession
+from tests.sim.violation import Violation
+
+from penstock.core.broker import Delivery
+from penstock.core.facts import Acked, Dead, Declared, Deleted, Fact, ProducerOpened, ProducersExpired, Published, Purged
+from penstock.core.queue import Queue
+from penstock.engine.deadletters import Redrive
+from penstock.engine.engine import Engine
+from penstock.engine.interface import Sink
+
+if TYPE_CHECKING:
+    from tests.sim.history import History
+
+
+class Outgoing(NamedTuple):
+    """A hand-out that has to reach its session, in this order."""
+
+    consumer: int
+    attempt: int
+    failures: int
+    first_tag: int
+    queue: int
+    first: int
+    end: int
+
+
+class Probe:
+    """Listens to one life of an engine."""
+
+    def __init__(self, engine: Engine, shadow: Shadow, history: History) -> None:
+        self.engine = engine
+        self.shadow = shadow
+        self.history = history
+        self.settling = False
+        """True while a client's own settle is under way: its acks are no redrive."""
+        self.stored: list[Recorded] = []
+        """Blocks stored for clients since someone last looked."""
+        self.last_position = -1
+        """Of the latest fact in the journal."""
+        self.removed = 0
+        """Messages that the latest purge or delete took."""
+        self.outgoing: dict[int, deque[Outgoing]] = {}
+        self._moved: tuple[int, int, int] | None = None
+        self._wrap(engine)
+
+    def _wrap(self, engine: Engine) -> None:
+        self._turn = engine.turn
+        self._open_session = engine.open_session
+        self._close_session = engine.close_session
+        self._deliver = engine.outbox.deliver
+        self._emit = engine.broker.emit
+        engine.broker.recorder = self
+        for name in ("turn", "open_session", "close_session"):
+            setattr(engine, name, getattr(self, name))
+        engine.outbox.deliver = self.deliver  # type: ignore[method-assign]
+        engine.broker.emit = self.emit  # type: ignore[method-assign]
+
+    # -- facts ---------------------------------------------------------------------------------------------------------
+
+    def record(self, fact: Fact) -> int:
+        """A fact goes to the journal."""
+        position = self.engine.record(fact)
+        self.last_position = position
+        uids = uids_of(fact.block) if isinstance(fact, Published) else ()
+        self.history.recorded(Known(position, fact, uids))
+        self._note(fact, position)
+        return position
+
+    def hold(self, fact: Published) -> int:
+        """A block of a memory queue is kept."""
+        self.history.held(fact, uids_of(fact.block))
+        self._note(fact, -1)
+        return self.engine.hold(fact)
+
+    def emit(self, queue: Queue, fact: Fact) -> None:
+        """A fact is applied; those of memory queues are heard of here only."""
+        if not queue.settings.durable:
+            self._note(fact, -1)
+        self._emit(queue, fact)
+
+    def _note(self, fact: Fact, position: int) -> None:
+        shadow = self.shadow
+        match fact:
+            case Published() if fact.producer:
+                self.stored.append((position, fact))
+            case Published():
+                uids = uids_of(fact.block)
+                shadow.stored(fact, position, uids)
+                self._moved = (uids[0], fact.queue, fact.first)
+            case Dead():
+                self._buried(fact)
+            case Acked() if not self.settling:
+                self._redriven(fact)
+            case Purged():
+                self.removed = shadow.purge(fact.queue)
+            case Declared():
+                shadow.declared(fact)
+            case Deleted():
+                self.removed = shadow.delete(fact.queue)
+            case ProducerOpened():
+                shadow.producers[fact.producer] = fact.time_ms
+            case ProducersExpired():
+                forget_producers(shadow, fact.producers)
+
+    def _buried(self, fact: Dead) -> None:
+        queue = self.shadow.queues[fact.queue]
+        message = queue.messages.get(fact.offset)
+        if message is None or message.place is not Place.DYING:
+            raise Violation("I14", f"{fact} of {message}, which was not dying")
+        if self._moved != (message.uid, fact.target, fact.target_offset):
+            raise Violation("I14", f"{fact} of {message.uid} without its copy; the last copy is {self._moved}")
+        queue.finish(fact.offset)
+        queue.dead += 1
+        self._moved = None
+
+    def _redriven(self, fact: Acked) -> None:
+        [(first, end)] = fact.ranges
+        message = self.shadow.queues[fact.queue].messages.get(first)
+        if end != first + 1 or message is None or self._moved is None or self._moved[0] != message.uid:
+            raise Violation("I10", f"{fact} and no client acknowledged; the last copy is {self._moved}")
+        for number, sink in self.engine.sinks.items():
+            if isinstance(sink, Redrive):
+                session = self.shadow.sessions[number]
+                for tag in [t for t, held in session.tags.items() if (held.queue, held.offset) == (fact.queue, first)]:
+                    self.shadow.untag(session, tag)
+                    self.shadow.acknowledged(fact.queue, first)
+                    self._moved = None
+                    return
+        raise Violation("I10", f"{fact} by a redrive that does not hold it")
+
+    # -- sessions and turns --------------------------------------------------------------------------------------------
+
+    def open_session(self, sink: Sink, peer_name: str) -> int:
+        """A session begins: a client's, or a redrive's."""
+        number = self._open_session(sink, peer_name)
+        self.shadow.sessions[number] = ShadowSession(number, peer_name)
+        self.outgoing[number] = deque()
+        return number
+
+    def close_session(self, session: int, lost: bool = True) -> None:
+        """A session ends."""
+        if session in self.shadow.sessions:
+            self.adopt()
+            self.shadow.close_session(session, lost, self.engine.clock_ms())
+        self._close_session(session, lost)
+        self.adopt()
+
+    def turn(self) -> None:
+        """Time passes first, in both."""
+        now_ms = self.engine.clock_ms()
+        self.adopt()
+        self.shadow.expire(now_ms)
+        self.shadow.wake(now_ms)
+        self._turn()
+        self.adopt()
+        if self._moved is not None:
+            raise Violation("I14", f"a copy without the end of its original: {self._moved}")
+        waiting = [group.queue.number for group in self.engine.broker.ready_groups]
+        for number, queue in self.shadow.queues.items():
+            if number not in waiting:
+                queue.visible = self.engine.broker.queues[number].log.visible
+                self.shadow.check_none_starves(queue)
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """What a dispatch handed out, before it leaves."""
+        self.adopt()
+        self._check_visible()
+        now_ms = self.engine.clock_ms()
+        for delivery in deliveries:
+            self.shadow.handed_out(delivery, now_ms)
+            out = Outgoing(*delivery[1:5], delivery.queue.number, delivery.first, delivery.end)
+            self.outgoing[delivery.session].append(out)
+        self._deliver(deliveries)
+
+    def adopt(self) -> None:
+        """Look up what the shadow cannot know: jitter, and the credit that redrives give themselves."""
+        adopt_delays(self.engine.broker, self.shadow)
+        for number, sink in self.engine.sinks.items():
+            if isinstance(sink, Redrive):
+                self._adopt_redrive(number)
+
+    def _adopt_redrive(self, number: int) -> None:
+        mine = self.shadow.sessions[number].consumers
+        for consumer in self.engine.broker.sessions[number].consumers.values():
+            credit = (consumer.prefetch_messages, consumer.prefetch_bytes)
+            known = mine.get(consumer.number)
+            if known is None:
+                queue = consumer.group.queue.number
+                mine[consumer.number] = ShadowConsumer(consumer.number, queue, *credit, consumer.name)
+            else:
+                known.prefetch_messages, known.prefetch_bytes = credit
+
+    def compare(self) -> None:
+        """Hold everything against everything."""
+        self.adopt()
+        compare(self.engine.broker, self.shadow)
+
+    def _check_visible(self) -> None:
+        for number, queue in self.shadow.queues.items():
+            visible = self.engine.broker.queues[number].log.visible
+            for offset in range(queue.visible, visible):
+                message = queue.messages.get(offset)
+                if message is not None and not self.history.is_durable(message.position):
+                    raise Violation("I3", f"{queue.name} {offset} may be delivered and is not durable")
+            queue.visible = visible

@@ -1,0 +1,130 @@
+"""Runs a seed: a busy phase of random actions with faults, then a quiet phase in which everything has to end (I20)."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from tests.sim import actions
+from tests.sim.client import Client
+from tests.sim.disk import Crashed
+from tests.sim.options import draw_options
+from tests.sim.violation import Violation
+from tests.sim.world import World
+
+from penstock.core.values import ACK
+from penstock.engine import engine as engine_module
+
+_ROUNDS_MAX = 400
+
+
+class Report(NamedTuple):
+    """What one seed did."""
+
+    seed: int
+    trace_hash: str
+    operations: int
+    published: int
+    delivered: int
+    crashes: int
+
+
+def run(seed: int, operations: int, print_trace: bool = False) -> Report:
+    """Run one seed; raises Violation."""
+    rng = random.Random(f"penstock {seed}")
+    options = draw_options(rng)
+    kept, engine_module.BATCH_CLOSE_BYTES = engine_module.BATCH_CLOSE_BYTES, options.batch_close_bytes  # type: ignore[misc]
+    try:
+        world = World(seed, rng, options, print_trace)
+        _busy(world, operations)
+        _quiet(world)
+    finally:
+        engine_module.BATCH_CLOSE_BYTES = kept  # type: ignore[misc]
+    published = len(world.history.stored_uids)
+    return Report(seed, world.trace_hash, operations, published, world.delivered, world.crashes)
+
+
+def _busy(world: World, operations: int) -> None:
+    chosen, weights = actions.table(world.options)
+    for action in world.rng.choices(chosen, weights, k=operations):
+        try:
+            action(world)
+        except Crashed as crashed:
+            world.crash(f"at {crashed}", world.draw_loss())
+
+
+def _quiet(world: World) -> None:
+    """No faults, no new messages: every confirm arrives, every lease ends, every message reaches a consumer."""
+    world.trace("quiet")
+    world.quiet = True
+    world.fs.hook = None
+    for client in world.clients[1:]:
+        connection = client.connection or client.connect()
+        for number in list(connection.consumers):
+            actions.cancel_consumer(world, connection, number, release=False)
+    _settle_down(world)
+    _drain(world)
+    for client in world.clients:
+        if client.connection is not None:
+            client.disconnect(lost=False)
+    _settle_down(world)
+    world.restart()
+    _check_empty(world)
+
+
+def _settle_down(world: World) -> None:
+    """Until nothing is left to do but to wait for consumers."""
+    world.pump(lambda: world.engine.next_due_ms() is None)
+    for client in world.clients[1:]:
+        if client.resend and client.connection is not None and client.connection.producer_known:
+            client.send_again()
+    world.pump(lambda: world.engine.next_due_ms() is None)
+    world.probe.compare()
+
+
+def _drain(world: World) -> None:
+    """One good consumer of every queue takes and acknowledges everything; then nothing is owed to anyone."""
+    drainer = world.clients[0]
+    for _ in range(_ROUNDS_MAX):
+        connection = drainer.connection or drainer.connect()
+        for name in sorted(world.shadow.names):
+            number = world.shadow.names[name].number
+            if number not in connection.consumers:
+                connection.consume(number, name, 1000, 1 << 30)
+        world.pump(lambda: bool(connection.tags) or not _open_count(world))
+        if connection.tags:
+            tags, connection.tags = connection.tags, []
+            connection.settle(ACK, [(tag, tag) for tag in tags], 0, "", False)
+        elif not _open_count(world) and not any(_owed(client) for client in world.clients):
+            return
+    raise Violation("I20", f"{_open_count(world)} messages are left, owed: {[_owed(c) for c in world.clients]}")
+
+
+def _open_count(world: World) -> int:
+    return sum(len(queue.messages) for queue in world.shadow.queues.values())
+
+
+def _owed(client: Client) -> str:
+    """What a client still waits for."""
+    connection = client.connection
+    if connection is None:
+        return ""
+    waiting = [expected for route in connection.expected.values() for expected in route]
+    answers = [asked.command for asked in connection.requests.values()]
+    return f"confirms {waiting} answers {answers}" if waiting or answers else ""
+
+
+def _check_empty(world: World) -> None:
+    """Nothing is kept for messages that are done (I13)."""
+    world.probe.compare()
+    engine = world.engine
+    kept = {
+        "live bytes": engine.blocks.live_bytes,
+        "leases": engine.broker.deadlines.live_count,
+        "loads": len(engine.loads),
+        "blocks": sum(queue.log.block_count for queue in engine.broker.queues.values()),
+        "runs": sum(len(queue.group.outstanding) for queue in engine.broker.queues.values()),
+        "histories": sum(len(queue.group.history) for queue in engine.broker.queues.values()),
+    }
+    if any(kept.values()):
+        raise Violation("I13", f"kept though every message is done: {kept}")

@@ -1,0 +1,308 @@
+"""One simulated broker on one simulated disk, with its clients, its commit steps, its crashes and its clock."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import deque
+from collections.abc import Callable
+
+from tests.sim.bodies import uids_of
+from tests.sim.client import Client, Connection, Sent
+from tests.sim.disk import Crashed, Loss, SimFileSystem
+from tests.sim.faults import Faults
+from tests.sim.history import History
+from tests.sim.options import QUEUES, Options
+from tests.sim.probe import Probe
+from tests.sim.shadow import Expected, Shadow
+from tests.sim.state import ShadowQueue
+from tests.sim.violation import Violation
+
+from penstock.engine.blocks import parse_stored
+from penstock.engine.engine import Commit, Engine
+from penstock.engine.interface import EngineLimits, Load, StoredBlock
+from penstock.engine.recovery import Recovery, fingerprint
+from penstock.net.codec import WireBlockCodec
+from penstock.storage.errors import StorageError, StorageFull
+from penstock.storage.journal import Journal
+
+START_MS = 1_700_000_000_000
+_BOOT_ATTEMPTS_MAX = 20
+
+
+class World:
+    """Everything of one seed."""
+
+    engine: Engine
+    journal: Journal
+    probe: Probe
+
+    def __init__(self, seed: int, rng: random.Random, options: Options, print_trace: bool = False) -> None:
+        self.rng = rng
+        self.options = options
+        self.now_ms = START_MS
+        self.boot_epoch = 0
+        self.fs = SimFileSystem(seed)
+        self.faults = Faults(rng, options)
+        self.history = History()
+        self.clients = [Client(number, self) for number in range(options.clients + 1)]
+        self.storage_failed = False
+        self.delivered = 0
+        self.crashes = 0
+        self.commit: Commit | None = None
+        self._commit_state = ""
+        self._loads: deque[tuple[Load, dict[int, StoredBlock] | None]] = deque()
+        self._wants_turn = False
+        self._requests = 0
+        self._uids = 0
+        self._print = print_trace
+        self._hash = hashlib.sha256()
+        self.quiet = False
+        self.boot()
+
+    # -- the trace -----------------------------------------------------------------------------------------------------
+
+    def trace(self, line: str) -> None:
+        """Note what happens: the same for the same seed (I17)."""
+        self._hash.update(line.encode())
+        if self._print:
+            print(f"{self.now_ms - START_MS:>9} {line}", flush=True)
+
+    @property
+    def trace_hash(self) -> str:
+        """The hash of everything that happened so far."""
+        return self._hash.hexdigest()
+
+    def next_request(self) -> int:
+        """Return a request id."""
+        self._requests += 1
+        return self._requests
+
+    def new_uids(self, count: int) -> tuple[int, ...]:
+        """Return numbers for new messages."""
+        first = self._uids + 1
+        self._uids += count
+        return tuple(range(first, first + count))
+
+    @property
+    def shadow(self) -> Shadow:
+        """What must hold."""
+        return self.probe.shadow
+
+    # -- boot, crash, restart ------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Recover and start; recovery may crash, and is tried again."""
+        for _ in range(_BOOT_ATTEMPTS_MAX):
+            self.boot_epoch += 1
+            self.fs.hook = self.faults.at_boot(self.fs, self.quiet)
+            try:
+                self._recover()
+                return
+            except Crashed as crashed:
+                mode = self.draw_loss()
+                self.trace(f"recovery crashes at {crashed}, {mode.value}")
+                self.crashes += 1
+                self.fs = self.fs.crash(mode)
+        raise Violation("I20", "recovery never ends")
+
+    def _recover(self) -> None:
+        journal = Journal.open(
+            self.fs, "journal", segment_bytes=self.options.segment_bytes, boot_epoch=self.boot_epoch
+        )
+        limits = EngineLimits(cache_bytes=self.options.cache_bytes, snapshot_bytes=self.options.snapshot_bytes)
+        engine = Engine(journal, WireBlockCodec(), limits, self.boot_epoch, lambda: self.now_ms)
+        recovery = Recovery(engine)
+        end = 0
+        for batch in journal.replay():
+            recovery.replay(batch)
+            end = max(end, batch.end)
+        journal.accept()
+        recovery.finish()
+        self.fs.hook = self.faults.running(self.fs, self.quiet)
+        self._start(engine, journal, end)
+
+    def _start(self, engine: Engine, journal: Journal, end: int) -> None:
+        self.engine, self.journal = engine, journal
+        shadow = self.history.after_crash(end, self.boot_epoch)
+        engine.wake = self._wake
+        self.probe = Probe(engine, shadow, self.history)
+        self.probe.compare()
+        self._recount()
+        self.trace(f"started, epoch {self.boot_epoch}, {sum(len(q.messages) for q in shadow.queues.values())} messages")
+        self._wants_turn = True
+
+    def _recount(self) -> None:
+        """Every open message is on disk, as it was published (I1, I6, I12)."""
+        for number, queue in self.engine.broker.queues.items():
+            if not queue.settings.durable:
+                continue
+            for block in queue.log.all_blocks():
+                uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes)).block)
+                wanted = tuple(self.history.identity[number, offset] for offset in range(block.first, block.end))
+                if uids != wanted:
+                    raise Violation("I6", f"{queue.name} {block}: {uids} on disk, {wanted} published")
+
+    def draw_loss(self) -> Loss:
+        """Choose what a crash loses."""
+        return self.rng.choice(list(Loss))
+
+    def crash(self, reason: str, mode: Loss) -> None:
+        """The process is gone, now; start again on what the disk kept."""
+        self.trace(f"crash: {reason}, {mode.value}")
+        self.crashes += 1
+        self.fs = self.fs.crash(mode)
+        self._forget_process()
+        self.boot()
+
+    def restart(self) -> None:
+        """Stop in good order and start again: nothing may change (I18)."""
+        self.trace("restart")
+        self.pump(lambda: self.commit is None and not self.engine.gathered_bytes and not self.engine.urgent)
+        self.probe.compare()
+        before = [repr(part) for part in fingerprint(self.engine.broker)]
+        self.journal.close()
+        self.fs = self.fs.crash(self.draw_loss())
+        self._forget_process()
+        self.boot()
+        after = [repr(part) for part in fingerprint(self.engine.broker)]
+        if before != after:
+            raise Violation("I18", f"before the restart {before}, after it {after}")
+
+    def _forget_process(self) -> None:
+        self.commit = None
+        self._loads.clear()
+        self.storage_failed = False
+        for client in self.clients:
+            client.connection = None
+
+    # -- the driver's part ---------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._wants_turn = True
+
+    def turn(self) -> bool:
+        """Have a turn if one was asked for, or is due."""
+        due_ms = self.engine.next_due_ms()
+        if not self._wants_turn and (due_ms is None or due_ms > self.now_ms):
+            return False
+        self._wants_turn = False
+        self.engine.turn()
+        return True
+
+    def commit_step(self) -> bool:
+        """Take the commit under way one step further: begin, write, sync, committed."""
+        if self.commit is None:
+            self.commit = self.engine.begin()
+            self._commit_state = "begun"
+            return self.commit is not None
+        try:
+            self._commit_step(self.commit)
+        except StorageFull:
+            self.trace("disk full")
+            self.engine.broker.storage_full = self.shadow.storage_full = True
+        except StorageError as error:
+            self.storage_failure(error)
+        return True
+
+    def _commit_step(self, commit: Commit) -> None:
+        self.trace(f"commit {commit.batch.position:#x} {self._commit_state}")
+        if self._commit_state == "begun":
+            self.journal.write(commit.batch)
+            self.history.written_end = commit.batch.end
+            self._commit_state = "written"
+            if commit.pending.has_written:
+                self.engine.written(commit)
+        elif self._commit_state == "written":
+            self.history.synced_end = self.journal.sync()
+            self._commit_state = "synced"
+        else:
+            self.commit = None
+            self.engine.broker.storage_full = self.shadow.storage_full = False
+            self.engine.committed(commit)
+
+    def storage_failure(self, error: StorageError) -> None:
+        """Storage failed for good: everyone is told, nothing is confirmed, the process ends (I2)."""
+        self.trace(f"storage failed: {type(error).__name__}")
+        self.engine.failed(error, "storage-failed")
+        for client in self.clients:
+            if client.connection is not None and not client.connection.aborted:
+                raise Violation("I2", f"{client.name} was not told that storage failed")
+        self.storage_failed = True
+        self.crash("storage failed", self.draw_loss())
+
+    def mark(self) -> None:
+        """Write the idle mark, as the driver does after a quiet second."""
+        if self.commit is None and not self.journal.staged_bytes:
+            try:
+                self.journal.mark(self.now_ms)
+            except StorageFull:
+                return
+            except StorageError as error:
+                self.storage_failure(error)
+
+    def load_step(self) -> bool:
+        """Take the oldest load one step further: read, then hand over."""
+        self._loads += [(load, None) for load in self.engine.loads]
+        self.engine.loads.clear()
+        if not self._loads:
+            return False
+        load, blocks = self._loads.popleft()
+        if blocks is not None:
+            load.done(blocks)
+            self._wake()
+            return True
+        try:
+            blocks = {
+                ref.position: parse_stored(self.journal.read(ref.position, ref.size_bytes)) for ref in load.blocks
+            }
+        except StorageError as error:
+            raise Violation("I1", f"a block that is needed cannot be read: {error}") from error
+        self._loads.appendleft((load, blocks))
+        return True
+
+    def pump(self, done: Callable[[], bool], steps_max: int = 100_000) -> None:
+        """Work without new commands until ``done``; what never ends is a violation of I20."""
+        for _ in range(steps_max):
+            busy = self.load_step()
+            busy = self.turn() or busy
+            if self.commit is not None or self.engine.urgent or self.journal.staged_bytes:
+                busy = self.commit_step() or busy
+            if not busy and done():
+                return
+            if not busy and not self._next_time():
+                raise Violation("I20", "nothing is left to do, and it is not done")
+        raise Violation("I20", f"not done after {steps_max} steps")
+
+    def _next_time(self) -> bool:
+        due_ms = self.engine.next_due_ms()
+        if due_ms is None:
+            return False
+        self.now_ms = max(self.now_ms, due_ms)
+        return True
+
+    # -- what clients need ---------------------------------------------------------------------------------------------
+
+    def ensure_declared(self, connection: Connection, name: str) -> None:
+        """Declare a queue if it does not exist."""
+        if name not in self.shadow.names and name in QUEUES:
+            connection.request("queue_declare", queue=name, **self.options.settings[name])
+
+    def check_stored_once(self, blocks: list[Sent]) -> None:
+        """Note which messages may rightly be stored twice: their first queue was deleted, or lived in memory."""
+        for sent in blocks:
+            for uid in sent.uids:
+                if uid in self.history.stored_uids and not self._stored_in(sent, uid):
+                    self.history.resent[uid] = None
+
+    def _stored_in(self, sent: Sent, uid: int) -> bool:
+        queue: ShadowQueue | None = self.shadow.names.get(sent.queue)
+        return queue is not None and any(
+            number == queue.number and stored == uid for (number, _), stored in self.history.identity.items()
+        )
+
+    def check_confirmed(self, sent: Sent, expected: Expected) -> None:
+        """A confirmed message was stored (I1)."""
+        for uid in sent.uids:
+            if uid not in self.history.stored_uids:
+                raise Violation("I1", f"message {uid} was confirmed ({expected}) and never stored")
