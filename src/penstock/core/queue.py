@@ -19,6 +19,9 @@ from penstock.core.values import FAILURES_KEPT_MAX, OFFSET_UNKNOWN, Failure, Que
 
 _STREAM_RUNS_MAX: Final = 64
 """Remembered (sequence, offset) runs per stream: what a re-send after a reconnect can be answered with exactly."""
+_STREAM_GAPS_MAX: Final = 1024
+"""Remembered ranges of refused sequences per stream. Refusals come in bursts (a full disk, a missing queue), and each
+burst is one range."""
 
 
 class Counters:
@@ -218,15 +221,19 @@ class SequenceRun(NamedTuple):
 class Stream:
     """What one producer has published into one queue: enough to recognise a re-send (SEMANTICS 6)."""
 
-    __slots__ = ("last_sequence", "runs")
+    __slots__ = ("gaps", "last_sequence", "runs")
 
     def __init__(self) -> None:
         self.last_sequence = 0
+        self.gaps: deque[OffsetRange] = deque(maxlen=_STREAM_GAPS_MAX)
+        """Sequences below the last that were never stored: refusals, which use theirs up (I9)."""
         self.runs: deque[SequenceRun] = deque(maxlen=_STREAM_RUNS_MAX)
 
     def advance(self, first_sequence: int, count: int, offset: int) -> None:
         """Note a stored block."""
         end = first_sequence + count
+        if first_sequence > self.last_sequence + 1:
+            self.gaps.append((self.last_sequence + 1, first_sequence))
         self.last_sequence = end - 1
         runs = self.runs
         if runs:
@@ -242,6 +249,10 @@ class Stream:
             if first <= sequence < end:
                 return offset + sequence - first
         return OFFSET_UNKNOWN
+
+    def was_refused(self, sequence: int) -> bool:
+        """True when a later sequence was stored and this one never: a re-send of it is no duplicate (I1)."""
+        return any(first <= sequence < end for first, end in self.gaps)
 
 
 class Queue:

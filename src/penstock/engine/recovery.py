@@ -142,7 +142,7 @@ def snapshot_queue(queue: Queue, applied: int) -> bytes:
             "counters": group.counters.values(),
             "runs": group.outstanding.states(),
             "history": list(group.history.items()),
-            "streams": [(p, s.last_sequence, list(s.runs)) for p, s in queue.streams.items()],
+            "streams": [(p, s.last_sequence, list(s.runs), list(s.gaps)) for p, s in queue.streams.items()],
         }
     text = json.dumps(head).encode()
     return b"".join([_PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns])
@@ -172,10 +172,11 @@ def _restore_group(queue: Queue, head: dict[str, Any]) -> None:
     counters.acked, counters.dead, counters.purged, counters.redelivered = head["counters"]
     group.outstanding.restore([RunState(*state) for state in head["runs"]])
     group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in head["history"]}
-    for producer, last_sequence, runs in head["streams"]:
+    for producer, last_sequence, runs, gaps in head["streams"]:
         stream = queue.streams[producer] = Stream()
         stream.last_sequence = last_sequence
         stream.runs.extend(SequenceRun(*run) for run in runs)
+        stream.gaps.extend((first, end) for first, end in gaps)
 
 
 def fingerprint(broker: Broker) -> Iterator[Any]:
@@ -189,4 +190,4 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
             yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
             yield group.next_offset, group.counters.values(), group.outstanding.states()
             yield sorted(group.history.items())
-            yield sorted((p, s.last_sequence, tuple(s.runs)) for p, s in queue.streams.items() if s.last_sequence)
+            yield sorted((p, s.last_sequence, tuple(s.runs), tuple(s.gaps)) for p, s in queue.streams.items() if s.last_sequence)
