@@ -1,0 +1,67 @@
+"""Client of the Penstock message broker.
+
+    async with connect("penstock://127.0.0.1:7419") as client:
+        jobs = client.queue("jobs")
+        await jobs.declare()
+        await jobs.publish(b"one")
+        async with jobs.consume() as messages:
+            async for message in messages:
+                async with message:
+                    work(message.body)
+
+``penstock_client.sync`` is the same, blocking.
+"""
+
+from penstock_client.client import Client, connect
+from penstock_client.errors import (
+    ClientClosed,
+    ConnectionLost,
+    ConnectionRefused,
+    DiskFull,
+    PenstockError,
+    ProtocolViolation,
+    PublishFailed,
+    PublishRefused,
+    PublishUnconfirmed,
+    QueueDeleted,
+    RequestTimeout,
+    SettingsDiffer,
+    StaleDelivery,
+    UnknownQueue,
+)
+from penstock_client.message import Batch, Confirm, DeadLetter, Failure, Message, ReceivedMessage
+from penstock_client.messages import Messages
+from penstock_client.publisher import ClientPublisher, Publisher
+from penstock_client.queue import Queue, QueueInfo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Client",
+    "ClientClosed",
+    "ClientPublisher",
+    "Confirm",
+    "ConnectionLost",
+    "ConnectionRefused",
+    "DeadLetter",
+    "DiskFull",
+    "Failure",
+    "Message",
+    "Messages",
+    "PenstockError",
+    "ProtocolViolation",
+    "PublishFailed",
+    "PublishRefused",
+    "PublishUnconfirmed",
+    "Publisher",
+    "Queue",
+    "QueueDeleted",
+    "QueueInfo",
+    "ReceivedMessage",
+    "RequestTimeout",
+    "SettingsDiffer",
+    "StaleDelivery",
+    "UnknownQueue",
+    "connect",
+]

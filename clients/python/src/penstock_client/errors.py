@@ -1,0 +1,131 @@
+"""What can go wrong, one class per thing that a caller would handle differently; ``code`` is the protocol's name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock_client.wire.errors import ErrorCode
+
+
+class PenstockError(Exception):
+    """Every error of this package. ``code`` is stable: a name of the protocol, or one of this client's own."""
+
+    code: str = "client-error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code
+
+
+class ConnectionLost(PenstockError):
+    """The connection is gone and was not won back in time, or what was asked cannot be asked again safely."""
+
+    code = "connection-lost"
+
+
+class ConnectionRefused(PenstockError):
+    """The broker does not let this client in: wrong protocol, failed authentication, too many connections."""
+
+    code = "connection-refused"
+
+
+class ClientClosed(PenstockError):
+    """The client was closed; connect again."""
+
+    code = "client-closed"
+
+
+class RequestTimeout(PenstockError):
+    """No answer in time. Whether the request was carried out is not known."""
+
+    code = "request-timeout"
+
+
+class ProtocolViolation(PenstockError):
+    """The broker sent what the protocol does not allow."""
+
+    code = "protocol-violation"
+
+
+class UnknownQueue(PenstockError):
+    """There is no queue of that name."""
+
+    code = "unknown-queue"
+
+
+class QueueDeleted(PenstockError):
+    """The queue was deleted while it was consumed."""
+
+    code = "queue-deleted"
+
+
+class SettingsDiffer(PenstockError):
+    """The queue exists with other settings; the message names each."""
+
+    code = "settings-differ"
+
+
+class StaleDelivery(PenstockError):
+    """The lease had ended: the message was or will be delivered again, and this outcome changed nothing."""
+
+    code = "stale-delivery"
+
+
+class PublishRefused(PenstockError):
+    """The broker did not store the message."""
+
+    code = "publish-refused"
+
+
+class PublishUnconfirmed(PenstockError):
+    """It is not known whether the message was stored: the connection ended for good before its confirm."""
+
+    code = "publish-unconfirmed"
+
+
+class PublishFailed(PenstockError):
+    """Some messages of a publisher were not stored. ``errors`` has one error for each failed run of messages."""
+
+    code = "publish-failed"
+
+    def __init__(self, errors: list[PenstockError]) -> None:
+        first = f"{errors[0]}" if errors else ""
+        super().__init__(f"{len(errors)} publishes failed, the first: {first}")
+        self.errors = errors
+
+
+class DiskFull(PublishRefused):
+    """The broker's disk is full; publish again when there is room."""
+
+    code = "disk-full"
+
+
+_BY_CODE: Final[dict[str, type[PenstockError]]] = {
+    kind.code: kind for kind in (UnknownQueue, QueueDeleted, SettingsDiffer, StaleDelivery, DiskFull)
+}
+
+_PUBLISH_HELP: Final = {
+    ErrorCode.UNKNOWN_ROUTE: "the queue does not exist; declare it first",
+    ErrorCode.UNKNOWN_QUEUE: "the queue was deleted; declare it again",
+    ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room",
+    ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
+    ErrorCode.WINDOW_EXCEEDED: "more unconfirmed messages than the broker's window",
+}
+
+
+def error_of(code: str, message: str) -> PenstockError:
+    """Return the error for a refusal of the broker."""
+    return _BY_CODE.get(code, PenstockError)(message, code)
+
+
+def publish_error(code: int, queue: str) -> PenstockError:
+    """Return the error for a refused publish."""
+    try:
+        known = ErrorCode(code)
+    except ValueError:
+        return PublishRefused(f"queue {queue!r}: the broker refused the message with code {code}")
+    text = f"queue {queue!r}: {_PUBLISH_HELP.get(known, known.label)}"
+    if known in (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE):
+        return UnknownQueue(text)
+    return DiskFull(text) if known is ErrorCode.DISK_FULL else PublishRefused(text, known.label)

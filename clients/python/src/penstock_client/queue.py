@@ -1,0 +1,184 @@
+"""A queue's handle: no I/O until something is asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from penstock_client.link import read_reply
+from penstock_client.message import Confirm, Delivery, Publishable, ReceivedMessage
+from penstock_client.messages import Messages
+from penstock_client.producer import plain_body
+from penstock_client.publisher import Publisher, level_of
+from penstock_client.wire import control
+from penstock_client.wire.entries import decode_deliver
+from penstock_client.wire.frames import FrameType
+
+if TYPE_CHECKING:
+    from penstock_client.client import Client
+
+PREFETCH: Final = 200
+"""Messages held at the most by a consumer that says nothing: enough to keep it busy over a network, few enough that it
+cannot hoard what others could work on."""
+PREFETCH_BYTES: Final = 16 * 1024 * 1024
+_PEEK_PAGE: Final = 1000
+
+
+class QueueInfo(NamedTuple):
+    """A queue as it is now. Counts are messages; ``dead`` are those in its dead-letter queue."""
+
+    name: str
+    id: int
+    durable: bool
+    ready: int
+    scheduled: int
+    leased: int
+    dead: int
+    messages: int
+    bytes: int
+    consumers: int
+    published: int
+    acked: int
+    redelivered: int
+    dead_lettered: int
+    start_offset: int
+    next_offset: int
+    lease: float
+    max_failures: int
+    backoff: tuple[float, float]
+    dead_letter: str
+    created_at: datetime
+    raw: dict[str, Any]
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Self:
+        """Return the info in a describe's reply."""
+        return cls(
+            name=raw["queue"],
+            lease=raw["lease_ms"] / 1000,
+            backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
+            created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
+            raw=raw,
+            **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
+        )
+
+
+_DERIVED: Final = frozenset({"name", "lease", "backoff", "created_at", "raw"})
+
+
+class Queue:
+    """A named queue of one client."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<queue {self.name!r}>"
+
+    # -- the queue itself ----------------------------------------------------------------------------------------------
+
+    async def declare(
+        self,
+        *,
+        durable: bool | None = None,
+        lease: float | None = None,
+        max_failures: int | None = None,
+        backoff: tuple[float, float] | None = None,
+        dead_letter: str | None = None,
+        memory_bytes_max: int | None = None,
+        passive: bool = False,
+    ) -> bool:
+        """Have the queue exist; True when it is new. What is None gets the broker's default.
+
+        ``lease`` and ``backoff`` (shortest, longest) are in seconds; ``max_failures`` 0 means no limit. Raises
+        SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not exist.
+        """
+        arguments: dict[str, Any] = {
+            "durable": durable,
+            "lease_ms": None if lease is None else int(lease * 1000),
+            "max_failures": max_failures,
+            "backoff_min_ms": None if backoff is None else int(backoff[0] * 1000),
+            "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
+            "dead_letter": dead_letter,
+            "memory_bytes_max": memory_bytes_max,
+            "passive": passive or None,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None}
+        reply = await self._client.request(FrameType.QUEUE_DECLARE, {"queue": self.name, **given})
+        return bool(reply["created"])
+
+    async def info(self) -> QueueInfo:
+        """Describe the queue. Raises UnknownQueue."""
+        return QueueInfo.of(await self._client.request(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))
+
+    async def purge(self) -> int:
+        """Drop what is not leased; return how many messages."""
+        reply = await self._client.request(FrameType.QUEUE_PURGE, {"queue": self.name}, once=True)
+        return int(reply["purged"])
+
+    async def delete(self, *, if_empty: bool = False, if_unused: bool = False) -> int:
+        """Remove the queue with everything in it; return how many messages that were. Its consumers are told."""
+        arguments = {"queue": self.name, "if_empty": if_empty, "if_unused": if_unused}
+        reply = await self._client.request(FrameType.QUEUE_DELETE, arguments, once=True)
+        return int(reply["deleted"])
+
+    async def redrive(self, limit: int = 0) -> int:
+        """Have its dead letters (up to ``limit``, 0: all) tried again; return how many went back."""
+        arguments = {"queue": self.name, "limit": limit}
+        reply = await self._client.request(FrameType.QUEUE_REDRIVE, arguments, once=True)
+        return int(reply["redriven"])
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    async def publish(self, message: Publishable, *, durability: str = "synced") -> Confirm:
+        """Publish one message; it is on disk when this returns (``written``: with the operating system)."""
+        body = plain_body(message)
+        singles = await self._client.singles(level_of(durability))
+        return await singles.add(self.name, body)
+
+    async def publish_many(self, messages: Iterable[Publishable], *, durability: str = "synced") -> list[Confirm]:
+        """Publish messages together; return one confirm each, in order. Raises the first error, after all are known."""
+        singles = await self._client.singles(level_of(durability))
+        futures = []
+        for message in messages:
+            body = plain_body(message)
+            if not self._client.producer.has_room:
+                await self._client.producer.room()
+            futures.append(singles.add(self.name, body))
+            if len(futures) % 500 == 0:
+                await self._client.breathe()
+        return await self._client.all_confirms(futures)
+
+    def publisher(self, *, durability: str = "synced") -> Publisher:
+        """Publish a stream of messages: ``async with queue.publisher() as publisher: await publisher.send(body)``."""
+        return Publisher(self._client, self.name, durability)
+
+    # -- consuming -----------------------------------------------------------------------------------------------------
+
+    def consume(self, *, prefetch: int = PREFETCH, prefetch_bytes: int = PREFETCH_BYTES, name: str = "") -> Messages:
+        """Consume: ``async with queue.consume() as messages: async for message in messages: ...``.
+
+        ``prefetch`` messages (and ``prefetch_bytes``) at the most are held unacknowledged; ``name`` is how failure
+        histories call this consumer.
+        """
+        return Messages(self._client, self.name, prefetch, prefetch_bytes, name)
+
+    async def peek(self, start: int = 0, count: int = 10) -> AsyncIterator[ReceivedMessage]:
+        """Look at up to ``count`` messages from offset ``start`` on, leased ones too. Changes nothing."""
+        offset, left = start, count
+        while left > 0:
+            arguments = {"queue": self.name, "offset": offset, "count": min(left, _PEEK_PAGE)}
+            frame = await self._client.ask(FrameType.PEEK, control.pack(arguments))
+            if frame.type != FrameType.PEEKED:
+                read_reply(frame)
+            entries = decode_deliver(frame.payload)
+            if not entries:
+                return
+            for entry in entries:
+                delivery = Delivery(entry, self.name, None)
+                for index, body in enumerate(delivery.bodies):
+                    yield ReceivedMessage(delivery, index, body)
+                left -= len(delivery.bodies)
+                offset = entry.offset + len(delivery.bodies)
