@@ -1,7 +1,6 @@
 """T15: frames that promise more than they hold. Refused by their first bytes, with little memory and little time.
 
-Time is not measured here: what bounds it is that no step grows faster than the bytes received, which the counts below
-check (a walk stops at the first promise that is not kept; a reader joins a frame once).
+Memory is measured. Time is not: the 20 ms of T15 are a figure to report, not a condition of a test.
 """
 
 import tracemalloc
