@@ -2,7 +2,9 @@
 
 Two threads share it. The loop thread gathers records into a batch (``stage``) and closes it (``take``); positions are
 final from then on. The I/O thread writes batches in the order of taking and syncs. They share little: which position
-is next and how many batches are under way, under a lock that ``stage`` takes for the first record of a batch only.
+is next and how many batches are under way, under a lock that ``stage`` takes for the first record of a batch only. A
+second lock keeps writes, syncs and marks apart, so that a lone batch can also be written from the loop thread while the
+I/O thread is about to write a mark: whoever comes first writes the mark that was given its place first.
 
 Life of a batch: gathering -> taken -> written -> durable.
 
@@ -49,9 +51,11 @@ class Journal:
         self._segments: list[Segment] = found.segments
         self._writer: SegmentWriter | None = None
         self._owed_mark: Batch | None = None
+        self._io_lock = threading.Lock()
         self._lock = threading.Lock()
         self._unwritten = 0
         self._next = 0
+        self._marked = (0, 0)
         self._parts: list[bytes] = []
         self._record_count = 0
         self._batch_position = 0
@@ -109,8 +113,12 @@ class Journal:
 
     @property
     def next_position(self) -> int:
-        """The position after everything staged so far; what is staged next gets a higher one."""
-        return self._next
+        """The position after every record staged so far; what is staged next gets a higher one.
+
+        A mark does not move it: a mark may be lost, and then nothing of the journal is missing.
+        """
+        before, after = self._marked
+        return before if self._next == after else self._next
 
     @property
     def torn_bytes(self) -> int:
@@ -150,30 +158,34 @@ class Journal:
         Raises ``StorageFull`` with nothing written (repeat it later) or ``StorageFailed`` for good.
         """
         writer = self._accepted()
-        self._write_owed_mark(writer)
-        writer.append(batch, self._segments)
+        with self._io_lock:
+            self._write_owed_mark(writer)
+            writer.append(batch, self._segments)
         with self._lock:
             self._unwritten -= 1
 
     def sync(self) -> int:
         """Make everything written durable and return the durable position. A failure is final."""
-        return self._accepted().sync()
+        with self._io_lock:
+            return self._accepted().sync()
 
     def mark(self, time_ms: int) -> None:
         """Write that the last batch is durable, if it is, nothing is under way and no header says so yet."""
         writer = self._accepted()
-        if writer.proven >= writer.records_end or writer.durable_position < writer.written_end:
-            return
-        with self._lock:
-            if self._unwritten:
+        with self._io_lock:
+            if writer.proven >= writer.records_end or writer.durable_position < writer.written_end:
                 return
-            if self._owed_mark is None:
-                self._owed_mark = Batch(self._place(self._next), [], 0, 0, time_ms, FLAG_MARK)
-                self._next = self._owed_mark.end
-        try:
-            self._write_owed_mark(writer)
-        except StorageFull:
-            pass  # Its place is taken: the next write writes it first.
+            with self._lock:
+                if self._unwritten:
+                    return
+                if self._owed_mark is None:
+                    self._owed_mark = Batch(self._place(self._next), [], 0, 0, time_ms, FLAG_MARK)
+                    self._marked = (self._next, self._owed_mark.end)
+                    self._next = self._owed_mark.end
+            try:
+                self._write_owed_mark(writer)
+            except StorageFull:
+                pass  # Its place is taken: the next write writes it first.
 
     def read(self, position: int, nbytes: int) -> bytes:
         """Return ``nbytes`` of a written record's payload from ``position``, checked. Raises ``Damaged``."""
@@ -208,9 +220,9 @@ class Journal:
             return
         try:
             if not writer.failed:
-                writer.sync()
+                self.sync()
                 self.mark(writer.last_time_ms)
-                writer.sync()
+                self.sync()
         finally:
             writer.close()
 

@@ -143,7 +143,8 @@ class Recovery:
         if end < self._proven:
             path = self.segments[-1].path if self.segments else self._directory
             raise Damaged(
-                f"the journal ends at {end}, but was durable up to {self._proven}",
+                f"the journal ends at {end}, but was durable up to {self._proven}; "
+                "`penstock verify` shows the extent, `penstock repair` makes it usable again",
                 path=path,
                 offset=offset_of(end),
                 position=end,

@@ -1,4 +1,4 @@
-"""Every crash the fault model allows, at every operation of small workloads: I1, I2, I5, I6 and I19 hold for the journal.
+"""Every crash the fault model allows, at every operation of small workloads: the journal keeps I1, I2, I5, I6 and I19.
 
 I19 here: a crash is never reported as damage. What is damage is in test_damage.py.
 """
@@ -6,11 +6,11 @@ I19 here: a crash is never reported as damage. What is damage is in test_damage.
 import itertools
 
 import pytest
+from tests.sim.disk import Crashed, Loss, SimFileSystem
+from tests.unit.storage.machine import Machine, Promises
 
 from penstock.storage.errors import StorageFailed
 from penstock.storage.memory import Operation
-from tests.sim.disk import Crashed, Loss, SimFileSystem
-from tests.unit.storage.machine import Machine, Promises
 
 POWER_LOSSES = [Loss.KEEP, Loss.LOSE, Loss.RANDOM, Loss.TORN]
 

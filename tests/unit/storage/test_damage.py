@@ -4,6 +4,7 @@ Clean directories of a few kilobytes are swept: every truncation length and ever
 """
 
 import pytest
+from tests.unit.storage.machine import JOURNAL, Machine, Promises, Record
 
 from penstock.storage.errors import Damaged, UnsupportedFormat
 from penstock.storage.format import FORMAT_VERSION, BatchHeader, crc_of_parts, header_seed, pack_batch_header
@@ -11,7 +12,6 @@ from penstock.storage.journal import Journal
 from penstock.storage.memory import MemoryFileSystem
 from penstock.storage.repair import repair
 from penstock.storage.verify import verify
-from tests.unit.storage.machine import JOURNAL, Machine, Promises, Record
 
 BIT_STRIDE = 3
 """Every third byte is swept, one bit of it in turn; with the odd stride all header fields are hit somewhere."""
@@ -43,20 +43,21 @@ def recover(fs: MemoryFileSystem) -> list[Record]:
     return records
 
 
-def check_sweep(fs: MemoryFileSystem, path: str, expected: list[Record], *, synced: int) -> tuple[int, int]:
-    """Recover; return (1, 0) when the records are an exact prefix, (0, 1) when the damage was refused by place."""
+def check_sweep(fs: MemoryFileSystem, expected: list[Record], *, synced: int) -> bool:
+    """Recover; return True when the damage was refused by place, False when the records are an exact prefix."""
     try:
         found = recover(fs)
     except Damaged as damage:
-        assert damage.path, "I19: the refusal names a file"
-        assert damage.offset >= 0, "I19: the refusal names an offset"
-        assert damage.exit_code == 65
-        return 0, 1
-    except UnsupportedFormat:
-        raise AssertionError("a flipped bit is not a version: the CRC covers it") from None
-    assert found == expected[: len(found)], "I19: altered records were recovered"
-    assert len(found) >= synced, "I19: proven records vanished silently"
-    return 1, 0
+        refusal = damage
+    else:
+        assert found == expected[: len(found)], "I19: altered records were recovered"
+        assert len(found) >= synced, "I19: proven records vanished silently"
+        return False
+    assert refusal.path, "I19: the refusal names a file"
+    assert refusal.offset >= 0, "I19: the refusal names an offset"
+    assert refusal.exit_code == 65
+    assert "repair" in str(refusal)
+    return True
 
 
 def segments_of(fs: MemoryFileSystem) -> list[str]:
@@ -70,7 +71,7 @@ def test_every_flipped_bit_in_a_sealed_segment_is_refused() -> None:
     for offset in range(0, len(fs.files[path]), BIT_STRIDE):
         damaged = copy_of(fs)
         damaged.files[path][offset] ^= 1 << (offset % 8)
-        assert check_sweep(damaged, path, expected, synced=len(expected)) == (0, 1)
+        assert check_sweep(damaged, expected, synced=len(expected))
 
 
 def test_every_flipped_bit_below_the_proven_position_of_the_last_segment_is_refused() -> None:
@@ -81,11 +82,11 @@ def test_every_flipped_bit_below_the_proven_position_of_the_last_segment_is_refu
     for offset in range(0, mark_offset, BIT_STRIDE):
         damaged = copy_of(fs)
         damaged.files[path][offset] ^= 1 << (offset % 8)
-        assert check_sweep(damaged, path, expected, synced=len(expected)) == (0, 1)
+        assert check_sweep(damaged, expected, synced=len(expected))
     for offset in range(mark_offset, len(fs.files[path])):
         damaged = copy_of(fs)
         damaged.files[path][offset] ^= 1 << (offset % 8)
-        assert check_sweep(damaged, path, expected, synced=len(expected)) == (1, 0)
+        assert not check_sweep(damaged, expected, synced=len(expected))
 
 
 def test_every_flipped_bit_in_an_unproven_tail_gives_an_exact_prefix() -> None:
@@ -98,8 +99,8 @@ def test_every_flipped_bit_in_an_unproven_tail_gives_an_exact_prefix() -> None:
     for offset in range(0, len(fs.files[path]), BIT_STRIDE):
         damaged = copy_of(fs)
         damaged.files[path][offset] ^= 1 << (offset % 8)
-        outcomes.add(check_sweep(damaged, path, expected, synced=proven))
-    assert outcomes == {(0, 1), (1, 0)}
+        outcomes.add(check_sweep(damaged, expected, synced=proven))
+    assert outcomes == {True, False}
 
 
 def test_every_truncation_gives_an_exact_prefix_or_a_refusal() -> None:
@@ -110,7 +111,7 @@ def test_every_truncation_gives_an_exact_prefix_or_a_refusal() -> None:
         for length in range(0, len(fs.files[path]), BIT_STRIDE):
             damaged = copy_of(fs)
             del damaged.files[path][length:]
-            prefix, refused = check_sweep(damaged, path, expected, synced=0)
+            refused = check_sweep(damaged, expected, synced=0)
             assert refused == (path != paths[-1]), f"{path} cut to {length}"
 
 
@@ -121,7 +122,7 @@ def test_zeroed_and_grown_ends_are_torn_tails() -> None:
     for tail in (bytes(1), bytes(64), bytes(5000), b"\xf0PNB" * 100):
         damaged = copy_of(fs)
         damaged.files[path] += tail
-        assert check_sweep(damaged, path, expected, synced=len(expected)) == (1, 0)
+        assert not check_sweep(damaged, expected, synced=len(expected))
 
 
 def test_each_missing_segment_is_refused_but_the_last() -> None:
@@ -132,7 +133,7 @@ def test_each_missing_segment_is_refused_but_the_last() -> None:
     for path in paths[:-1]:
         damaged = copy_of(fs)
         del damaged.files[path]
-        assert check_sweep(damaged, path, expected, synced=0) == (0, 1)
+        assert check_sweep(damaged, expected, synced=0)
 
 
 def test_journal_that_ends_before_its_snapshot_is_refused() -> None:
@@ -161,7 +162,7 @@ def test_header_forged_in_a_message_body_is_not_taken_for_one() -> None:
     expected = [record for batch in promises.batches for record in batch]
     path = segments_of(fs)[-1]
     fs.files[path][position & 0xFFFFFFFFFF] ^= 1
-    assert check_sweep(fs, path, expected, synced=len(expected)) == (1, 0)
+    assert not check_sweep(fs, expected, synced=len(expected))
 
 
 def test_later_format_version_is_refused_as_such() -> None:
@@ -239,7 +240,7 @@ def test_repair_refuses_when_no_snapshot_covers_the_discarded_journal() -> None:
 
 def test_repair_puts_a_damaged_snapshot_aside_when_an_older_one_is_whole() -> None:
     fs, promises, _ = directory("BsBsnBsBsndBs")
-    newest = sorted(path for path in fs.files if path.endswith(".snapshot"))[-1]
+    newest = max(path for path in fs.files if path.endswith(".snapshot"))
     fs.files[newest][40] ^= 1
     done = repair(fs, "data", holder="repair")
     assert [damage.path for damage in done.lost] == [newest]
