@@ -43,23 +43,18 @@ class DataDirectory:
         """Lock the directory, creating it where there is none, and count this start durably.
 
         ``holder`` is what the lock says about this process; ``new_journal_id`` is a random number of 64 bits, used when
-        the directory is new. Raises ``DataDirectoryLocked``, ``DirectoryNotUsable``, ``Damaged`` or
-        ``UnsupportedFormat``.
+        the directory is new. A full disk costs the reserve. Raises ``DataDirectoryLocked``, ``DirectoryNotUsable``,
+        ``StorageFull``, ``Damaged`` or ``UnsupportedFormat``.
         """
         fs.make_directory(path)
         lock = fs.lock(f"{path}/lock", holder)
         try:
-            fs.make_directory(journal_directory(path))
-            fs.make_directory(snapshot_directory(path))
-            segments = load_segments(fs, journal_directory(path))
-            journal_id = read_journal_id(fs, path)
-            if journal_id is None:
-                found = journal_id_of(segments)
-                journal_id = new_journal_id if found is None else found
-                _replace(fs, path, "identity", f"{DIRECTORY_FORMAT} {DIRECTORY_VERSION} {journal_id:016x}")
-            known = max((segment.header.boot_epoch for segment in segments if segment.header is not None), default=0)
-            boot_epoch = max(_read_boot_epoch(fs, path, 0 if not segments else known + BOOT_EPOCH_JUMP), known) + 1
-            _replace(fs, path, "boot-epoch", f"{boot_epoch}")
+            try:
+                journal_id, boot_epoch = _start(fs, path, new_journal_id)
+            except StorageFull:
+                if not _release_reserve(fs, path):
+                    raise
+                journal_id, boot_epoch = _start(fs, path, new_journal_id)
         except StorageError:
             lock.release()
             raise
@@ -93,10 +88,7 @@ class DataDirectory:
 
     def release_reserve(self) -> bool:
         """Give the reserve to the journal; False when it was given already."""
-        if not self._fs.exists(self._reserve_path):
-            return False
-        self._fs.remove(self._reserve_path)
-        return True
+        return _release_reserve(self._fs, self.path)
 
     def close(self) -> None:
         """Let another broker have the directory."""
@@ -104,7 +96,7 @@ class DataDirectory:
 
     @property
     def _reserve_path(self) -> str:
-        return f"{self.path}/reserve"
+        return _reserve_path(self.path)
 
 
 def journal_directory(path: str) -> str:
@@ -131,7 +123,35 @@ def read_journal_id(fs: FileSystem, path: str) -> int | None:
     return int(fields[2], 16)
 
 
-def _read_boot_epoch(fs: FileSystem, path: str, default: int) -> int:
+def _start(fs: FileSystem, path: str, new_journal_id: int) -> tuple[int, int]:
+    """Return the directory's journal id and the number of this start, both on disk by then."""
+    fs.make_directory(journal_directory(path))
+    fs.make_directory(snapshot_directory(path))
+    segments = load_segments(fs, journal_directory(path))
+    journal_id = read_journal_id(fs, path)
+    if journal_id is None:
+        found = journal_id_of(segments)
+        journal_id = new_journal_id if found is None else found
+        _replace(fs, path, "identity", f"{DIRECTORY_FORMAT} {DIRECTORY_VERSION} {journal_id:016x}")
+    known = max((segment.header.boot_epoch for segment in segments if segment.header is not None), default=0)
+    counted = _read_boot_epoch(fs, path, default=known + BOOT_EPOCH_JUMP if segments else 0)
+    boot_epoch = max(counted, known) + 1
+    _replace(fs, path, "boot-epoch", f"{boot_epoch}")
+    return journal_id, boot_epoch
+
+
+def _reserve_path(path: str) -> str:
+    return f"{path}/reserve"
+
+
+def _release_reserve(fs: FileSystem, path: str) -> bool:
+    if not fs.exists(_reserve_path(path)):
+        return False
+    fs.remove(_reserve_path(path))
+    return True
+
+
+def _read_boot_epoch(fs: FileSystem, path: str, *, default: int) -> int:
     fields = _read(fs, path, "boot-epoch")
     return default if fields is None else int(fields[0])
 

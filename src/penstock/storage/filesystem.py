@@ -4,6 +4,7 @@ Short writes go on where they stopped, an interrupted call is made again, and no
 system takes (IOV_MAX). On macOS ``fsync`` leaves the data in the drive's cache, so a sync there is F_FULLFSYNC.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Sequence
@@ -29,6 +30,16 @@ def _sync_descriptor(descriptor: int) -> None:
         fcntl.fcntl(descriptor, _FULL_SYNC)
     else:
         os.fdatasync(descriptor)
+
+
+def _write_holder(descriptor: int, holder: str) -> None:
+    """Say who has the lock. A full disk has room for a process that does not say so."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode()[:HOLDER_BYTES_MAX], 0)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
 
 
 class RealFile:
@@ -220,8 +231,7 @@ class RealFileSystem:
             raise from_os_error(error, "opening the lock file", path) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, holder.encode()[:HOLDER_BYTES_MAX], 0)
+            _write_holder(descriptor, holder)
         except BlockingIOError as error:
             present = os.pread(descriptor, HOLDER_BYTES_MAX, 0).decode(errors="replace").strip()
             os.close(descriptor)

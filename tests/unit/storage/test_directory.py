@@ -4,7 +4,14 @@ import pytest
 from tests.sim.disk import Loss, SimFileSystem
 
 from penstock.storage.directory import BOOT_EPOCH_JUMP, DataDirectory
-from penstock.storage.errors import Damaged, DataDirectoryLocked, DirectoryNotUsable, StorageFailed, UnsupportedFormat
+from penstock.storage.errors import (
+    Damaged,
+    DataDirectoryLocked,
+    DirectoryNotUsable,
+    StorageFailed,
+    StorageFull,
+    UnsupportedFormat,
+)
 from penstock.storage.format import crc_of
 from penstock.storage.journal import Journal
 from penstock.storage.memory import FailNth, MemoryFileSystem
@@ -124,3 +131,18 @@ def test_reserve_is_kept_released_and_restored_when_there_is_room() -> None:
     assert not directory.keep_reserve(5_000)
     fs.remove("data/fill")
     assert directory.keep_reserve(5_000)
+
+
+def test_full_disk_is_started_from_with_the_reserve() -> None:
+    fs = SimFileSystem(1, capacity_bytes=10_000)
+    directory = opened(fs)
+    assert directory.keep_reserve(5_000)
+    directory.close()
+    fs.create("data/fill").write_at(0, [bytes(fs.room_bytes())])
+    again = opened(fs)
+    assert again.boot_epoch == 2
+    assert not again.release_reserve(), "the reserve was given to the start"
+    again.close()
+    fs.create("data/more").write_at(0, [bytes(fs.room_bytes())])
+    with pytest.raises(StorageFull):
+        opened(fs)
