@@ -126,7 +126,8 @@ class Outbox:
             if confirm.level != MEMORY:
                 later.append(confirm)
                 continue
-            route = self._engine.broker.sessions[confirm.session].routes.get(confirm.route)
+            session = self._engine.broker.sessions.get(confirm.session)
+            route = session.routes.get(confirm.route) if session else None
             queue = route.queue if route else None
             if queue and queue.number in self._held:
                 self._held[queue.number].append(confirm)
