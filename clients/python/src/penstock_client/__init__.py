@@ -29,10 +29,11 @@ from penstock_client.errors import (
     StaleDelivery,
     UnknownQueue,
 )
-from penstock_client.message import Batch, Confirm, DeadLetter, Failure, Message, ReceivedMessage
+from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
 from penstock_client.queue import Queue, QueueInfo
+from penstock_client.received import Batch, DeadLetter, Failure, ReceivedMessage
 
 __version__ = "0.1.0"
 

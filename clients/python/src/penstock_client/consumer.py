@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock_client.errors import PenstockError, StaleDelivery, UnknownQueue, error_of
 from penstock_client.link import read_reply
-from penstock_client.message import Delivery
+from penstock_client.received import Delivery
 from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.entries import Outcome, encode_settle
+from penstock_client.wire.errors import WireError
 from penstock_client.wire.frames import FrameType
 
 if TYPE_CHECKING:
@@ -104,10 +105,22 @@ class Consumer:
 
     def deliver(self, entry: Entry) -> None:
         """Take an arriving run of messages."""
-        delivery = Delivery(entry, self.queue, self)
+        try:
+            delivery = Delivery(entry, self.queue, self)
+        except WireError as error:
+            self._reject_unreadable(entry, error)
+            return
         self._held[entry.first_tag] = delivery
         self._arrived.append(delivery)
         self._wake()
+
+    def _reject_unreadable(self, entry: Entry, error: WireError) -> None:
+        """Bodies that are no bytes come from a broken producer: to the dead letters, or they come again for ever."""
+        log.warning("queue %r: messages from offset %d on cannot be read: %s", self.queue, entry.offset, error)
+        if self._link is not None:
+            ranges = [(entry.first_tag, entry.first_tag + entry.count - 1)]
+            payload = encode_settle(Outcome.REJECT, ranges, 0, f"the client cannot read it: {error}")
+            self._link.send(FrameType.SETTLE, payload)
 
     def take_arrived(self) -> Delivery | None:
         """Return the next run that arrived, if any."""

@@ -143,6 +143,8 @@ class Link(asyncio.Protocol):
         try:
             for frame in self._reader.feed(data):
                 self._take(frame)
+            if self._reader.error is not None:
+                raise self._reader.error
         except WireError as error:
             self.abort(_refused(error.code, error.message))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from penstock_client.message import Batch, Delivery, ReceivedMessage
+from penstock_client.received import Batch, Delivery, ReceivedMessage
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -79,6 +79,20 @@ class Messages:
             elif not await self._next_run(until_s - loop.time()):
                 yield batch
                 batch = Batch()
+
+    async def next_run(self) -> Delivery | None:
+        """Return the next run of messages, all at hand for ``mark_handed``; None when the iteration is over."""
+        if not await self._next_run(None):
+            return None
+        self._index = 0
+        return self._delivery
+
+    def mark_handed(self, index: int) -> None:
+        """The application has the message at ``index`` of the run now. May be called from another thread."""
+        delivery, consumer = self._delivery, self._consumer
+        if delivery is not None and consumer is not None:
+            self._index = index + 1
+            consumer.handed_up_to = delivery.first_tag + index + 1
 
     def _take_into(self, batch: Batch, most: int) -> None:
         delivery, consumer = self._delivery, self._consumer

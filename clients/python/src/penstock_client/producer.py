@@ -17,7 +17,7 @@ from penstock_client.wire import control
 from penstock_client.wire.blocks import encode_block
 from penstock_client.wire.entries import ConfirmStatus, decode_confirm, encode_publish_entry
 from penstock_client.wire.frames import FrameType
-from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX
+from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX, PUBLISH_ENTRIES_MAX
 
 if TYPE_CHECKING:
     from penstock_client.link import Link
@@ -277,7 +277,8 @@ def _send_entries(link: Link, entries: list[bytes]) -> None:
     gathered: list[bytes] = []
     gathered_bytes = 0
     for entry in entries:
-        if gathered and gathered_bytes + len(entry) > FRAME_BYTES_TARGET:
+        full = gathered_bytes + len(entry) > FRAME_BYTES_TARGET or len(gathered) == PUBLISH_ENTRIES_MAX
+        if gathered and full:
             link.send(FrameType.PUBLISH, b"".join(gathered))
             gathered, gathered_bytes = [], 0
         gathered.append(entry)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from penstock_client.link import read_reply
-from penstock_client.message import Confirm, Delivery, Publishable, ReceivedMessage
+from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
 from penstock_client.producer import plain_body
 from penstock_client.publisher import Publisher, level_of
+from penstock_client.received import Delivery, ReceivedMessage
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
 from penstock_client.wire.frames import FrameType
