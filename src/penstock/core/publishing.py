@@ -49,13 +49,15 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
             queue = route.queue = found
             route.stream = _stream_of(queue, session.producer)
         stream = route.stream
+        if not queue.settings.durable:
+            level = MEMORY
+            publication = (route_number, MEMORY, first_sequence, count, publication[4])
         if first_sequence <= stream.last_sequence:
-            confirms.append(_duplicate(number, publication, queue, stream))
+            confirms.append(_duplicate(number, publication, stream))
         elif broker.storage_full and queue.settings.durable:
             confirms.append(_refusal(number, publication, "disk-full"))
         else:
             offset = _store(broker, queue, session.producer, stream, publication, now_ms)
-            level = level if queue.settings.durable else MEMORY
             confirms.append(Confirm(number, route_number, STORED, level, "", first_sequence, count, offset))
 
 
@@ -93,10 +95,9 @@ def _refusal(session: int, publication: Publication, code: str) -> Confirm:
     return Confirm(session, route, REFUSED, level, code, first_sequence, count, OFFSET_UNKNOWN)
 
 
-def _duplicate(session: int, publication: Publication, queue: Queue, stream: Stream) -> Confirm:
+def _duplicate(session: int, publication: Publication, stream: Stream) -> Confirm:
     route, level, first_sequence, count, _ = publication
     if first_sequence + count - 1 > stream.last_sequence or stream.was_refused(first_sequence):
         return _refusal(session, publication, "sequence-order")
-    level = level if queue.settings.durable else MEMORY
     offset = stream.offset_of(first_sequence)
     return Confirm(session, route, DUPLICATE, level, "", first_sequence, count, offset)
