@@ -34,6 +34,8 @@ class Job:
     durable: bool = True
     callback: bool = False
     """Receive through the client's callback interface where that is not the usual one (nats-py)."""
+    separate: bool = False
+    """Publish to many queues through a publisher of each (Penstock); else one publisher serves them all."""
     awaiting: bool = False
     """The message handler awaits (yields to the event loop) once per message."""
 

@@ -80,8 +80,13 @@ TABLES: Final = (
     Table(
         "Messages at random over many queues",
         "One pipelined producer, each message to a random queue of many, the same random order for every broker (synced"
-        " ones only). Redis: a stream each. NATS: a subject each in one stream. RabbitMQ: a queue each.",
-        (Column("client_spread", "client publish/s"), Column("raw_spread", "raw publish/s")),
+        " ones only). Redis: a stream each. NATS: a subject each in one stream. RabbitMQ: a queue each. Penstock: one"
+        " `client.publisher()` for all, raw frames of 500 messages, and as many publishers as queues.",
+        (
+            Column("client_spread", "client publish/s"),
+            Column("raw_spread", "raw publish/s"),
+            Column("separate_spread", "a publisher per queue, publish/s"),
+        ),
         every_body_size=False,
     ),
     Table(

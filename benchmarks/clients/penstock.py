@@ -17,6 +17,7 @@ class PenstockClient:
         self._url = f"penstock://127.0.0.1:{job.port}"
         self._durable = job.durable
         self._awaiting = job.awaiting
+        self._separate = job.separate
         self._client: Client
 
     async def open(self) -> None:
@@ -43,7 +44,16 @@ class PenstockClient:
                 tally.count += 1
 
     async def publish_spread(self, queues: list[str], body: bytes, tally: Tally) -> None:
-        """One publisher for each queue, each message sent by the next one."""
+        """One publisher of the client for all queues; or, where the job says so, one for each queue."""
+        if self._separate:
+            await self._publish_separately(queues, body, tally)
+            return
+        async with self._client.publisher() as publisher:
+            while not tally.stopping and tally.count < tally.limit:
+                await publisher.send(queues[tally.count % len(queues)], body)
+                tally.count += 1
+
+    async def _publish_separately(self, queues: list[str], body: bytes, tally: Tally) -> None:
         async with AsyncExitStack() as stack:
             distinct = sorted(set(queues))
             publishers = {

@@ -79,7 +79,7 @@ def _publish_loop(wire: Wire, chunks: Iterator[tuple[bytes, int]], deadline: flo
         now = time.perf_counter()
         stopping = now >= deadline or sent >= limit
         writable = True
-        while writable and (rest or (not stopping and sent - confirmed < window)):
+        while writable and (rest or (not stopping and sent < limit and sent - confirmed < window)):
             if not rest:
                 chunk, messages = next(chunks)
                 rest = memoryview(chunk)

@@ -14,8 +14,10 @@ _SETTLE_SECONDS = 1.0
 def measure(visit: Visit) -> None:
     """Coalesced messages first; then, in a queue of its own, records of one message each."""
     options = visit.options
-    visit.add("backlog_reference_consume", _reference(visit, min(_REFERENCE_MESSAGES_MAX, options.backlog_messages)))
+    short = min(_REFERENCE_MESSAGES_MAX, options.backlog_messages)
+    visit.add("backlog_reference_consume", _reference(visit, short))
     _backlog(visit, "backlog", options.backlog_messages, batch=500)
+    visit.add("backlog_reference_consume", _reference(visit, short))
     _backlog(visit, "backlog_single", options.backlog_single_messages, batch=1)
 
 

@@ -1,6 +1,7 @@
 """Many queues: messages spread at random over some of them by one pipelined producer; what an idle queue costs."""
 
 import time
+from typing import Any
 
 from benchmarks.scenarios.visit import Visit
 
@@ -14,9 +15,15 @@ def measure(visit: Visit) -> None:
         _idle_queues(visit, options.queues - options.queues_used)
     queue, used = visit.queue(), options.queues_used
     for _ in range(options.queues_rounds):
-        for raw in (False, True):
-            job = visit.job("publish", queue, seconds=options.seconds, queues=used, raw=raw, batch=500)
-            visit.add(f"{'raw' if raw else 'client'}_spread", visit.crew.produce(job).rate)
+        _spread(visit, "client_spread", queue, used)
+        _spread(visit, "raw_spread", queue, used, raw=True)
+        if visit.system.family == "penstock":
+            _spread(visit, "separate_spread", queue, used, separate=True)
+
+
+def _spread(visit: Visit, measure: str, queue: str, used: int, **fields: Any) -> None:
+    job = visit.job("publish", queue, seconds=visit.options.seconds, queues=used, **fields)
+    visit.add(measure, visit.crew.produce(job).rate)
 
 
 def _idle_queues(visit: Visit, count: int) -> None:
