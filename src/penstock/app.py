@@ -15,6 +15,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -96,6 +97,7 @@ class Broker:
         self.log = log
         self.failure: Failure | None = None
         self._stop_wanted = asyncio.Event()
+        self._stopped = False
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.data = _open_data_directory(fs, str(settings.storage.data_dir))
@@ -172,7 +174,10 @@ class Broker:
         await self._stop_wanted.wait()
 
     async def stop(self) -> None:
-        """Finish what was accepted, tell the clients and close everything."""
+        """Finish what was accepted, tell the clients and close everything. Again: nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
         if self._expiry_timer:
             self._expiry_timer.cancel()
         self.server.stop_accepting()
@@ -321,4 +326,5 @@ def _allow_files(count: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        with suppress(OSError, ValueError):  # a sandbox may forbid it; then it has set the limit itself
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

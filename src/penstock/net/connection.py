@@ -454,9 +454,11 @@ class Connection(asyncio.Protocol):
         if self._halted:
             self._transport.resume_reading()
         self._halted |= CLOSING
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
         self._hub.wheel.set(self, LINGER_TICKS)
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer has gone already
+            self._transport.abort()
 
     def cut_off(self) -> None:
         """End the connection without a word."""

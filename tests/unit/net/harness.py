@@ -87,9 +87,6 @@ class MemoryTransport(asyncio.Transport):
     def resume_reading(self) -> None:
         self.reading = True
 
-    def can_write_eof(self) -> bool:
-        return True
-
     def write_eof(self) -> None:
         self.ended = True
         self.wrote.set()
