@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.broker import Broker, Confirm
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Fact, Moved, Published, encode, published_header
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Acked, Dead, Fact, Moved, Published, encode, published_header
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
@@ -32,6 +32,8 @@ from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
 """A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
+_SECOND_HALVES: Final = (Dead, Acked)
+"""Facts that may end what the fact before them began (a dead letter, a redrive): one batch for both (I14)."""
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class Engine:
 
     def record(self, fact: Fact) -> int:
         """Stage a fact in the gathering batch."""
-        if self.journal.staged_bytes > BATCH_CLOSE_BYTES:
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not isinstance(fact, _SECOND_HALVES):
             self._close_batch()
         if isinstance(fact, (Published, Moved)):
             block = fact.block
