@@ -22,7 +22,7 @@ class Options:
     queues_used: int = 1000
     queues_rounds: int = 3
     backlog_messages: int = 5_000_000
-    backlog_single_messages: int = 500_000
+    backlog_single_messages: int = 200_000
     minutes_max: float = 14.0
     parts: tuple[str, ...] = PARTS
     systems: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ TABLES: Final = (
     Table(
         "Pre-encoded frames on raw sockets",
         "One connection publishes, one consumes and acknowledges, within a window of messages (Penstock: 500 messages"
-        " in a frame). What the broker can do when no client library is the limit.",
+        " or 128 KiB in a frame). What the broker can do when no client library is the limit.",
         (
             Column("raw_publish", "publish/s"),
             Column("raw_consume", "consume/s"),

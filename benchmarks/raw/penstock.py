@@ -26,6 +26,8 @@ from penstock_client.wire.limits import FRAME_HEADER_BYTES
 _PREFETCH_MESSAGES: Final = 20_000
 _PREFETCH_BYTES: Final = 32 * 1024 * 1024
 _HEARTBEAT_MS: Final = 30_000
+_BLOCK_BYTES_MAX: Final = 128 * 1024
+"""Of bodies in one block, as the SDK does it."""
 _CONSUMER: Final = 1
 _SEQUENCE: Final = struct.Struct("<Q")
 _LONE_CONFIRM: Final = (
@@ -90,7 +92,7 @@ class PenstockWire:
         return self._one_each() if self._job.batch == 1 else self._blocks()
 
     def _blocks(self) -> Iterator[tuple[bytes, int]]:
-        count = self._job.batch
+        count = max(1, min(self._job.batch, _BLOCK_BYTES_MAX // self._job.body_bytes))
         block = self._block(count)
         while True:
             entry = encode_publish_entry(0, Level.SYNCED, self._next_sequence)

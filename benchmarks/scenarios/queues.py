@@ -17,8 +17,8 @@ def measure(visit: Visit) -> None:
     for _ in range(options.queues_rounds):
         _spread(visit, "client_spread", queue, used)
         _spread(visit, "raw_spread", queue, used, raw=True)
-        if visit.system.family == "penstock":
-            _spread(visit, "separate_spread", queue, used, separate=True)
+    if visit.system.family == "penstock":
+        _spread(visit, "separate_spread", queue, used, separate=True)
 
 
 def _spread(visit: Visit, measure: str, queue: str, used: int, **fields: Any) -> None:
