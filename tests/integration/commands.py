@@ -41,11 +41,11 @@ class Broker:
 
     def _port(self) -> int:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            fields = json.loads(line)
-            if fields["event"] == "listening":
-                return int(fields["port"])
-        raise AssertionError(f"the broker ended with {self.process.wait()}")
+        line = self.process.stderr.readline()
+        if '"listening"' not in line:
+            line += self.process.communicate(timeout=SECONDS_GUARD)[1]
+            raise AssertionError(f"the broker ended with {self.process.returncode}: {line}")
+        return int(json.loads(line)["port"])
 
     def stop(self) -> int:
         """Stop it as an operator does; return its exit code."""

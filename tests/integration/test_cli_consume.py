@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-
 from tests.integration.commands import SECONDS_GUARD, Broker, interrupt
 
 

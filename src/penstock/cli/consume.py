@@ -12,7 +12,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -141,7 +141,7 @@ class _Batches:
         while idle < IDLE_TIMES:
             if self._upcoming is None:
                 self._upcoming = asyncio.ensure_future(anext(self._batches))
-            waited = {self._upcoming, self._stopping}
+            waited: set[asyncio.Future[Any]] = {self._upcoming, self._stopping}
             await asyncio.wait(waited, timeout=self._idle_seconds, return_when=asyncio.FIRST_COMPLETED)
             if self._upcoming.done():
                 upcoming, self._upcoming = self._upcoming, None

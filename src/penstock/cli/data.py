@@ -79,6 +79,7 @@ def _report_map(report: "Report") -> dict[str, Any]:
 
 
 def _print_report(report: "Report") -> None:
+    rows: list[tuple[object, ...]]
     rows = [("snapshot", Path(s.path).name, s.nbytes, None, None, None) for s in report.snapshots]
     rows += [
         ("segment", Path(s.path).name, s.nbytes, s.batches, s.records, s.torn_bytes or None) for s in report.segments

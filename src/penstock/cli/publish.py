@@ -4,7 +4,7 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,6 +40,11 @@ class Envelope:
     headers: dict[str, str]
     message_id: str | None
     content_type: str | None
+
+    @property
+    def is_empty(self) -> bool:
+        """True when messages are their bodies and nothing more."""
+        return not (self.key or self.headers or self.message_id or self.content_type)
 
     def message(self, body: bytes) -> "Message":
         """Return the message to publish."""
@@ -133,30 +138,20 @@ def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, 
 
 @dataclass(slots=True)
 class Tally:
-    """How far publishing a file came."""
+    """How far publishing lines came."""
 
+    sent: int = 0
     confirmed: int = 0
-    level: str | None = None
-    first_offset: int | None = None
-    last_offset: int | None = None
     interrupted: bool = False
     started: float = field(default_factory=time.monotonic)
-
-    def add(self, confirms: "Sequence[Confirm]") -> None:
-        """Count confirms, in the order of their lines."""
-        if self.first_offset is None:
-            self.first_offset = confirms[0].offset
-        self.last_offset = confirms[-1].offset
-        self.level = confirms[-1].level
-        self.confirmed += len(confirms)
 
     def seconds(self) -> float:
         """Return the seconds since the start."""
         return max(time.monotonic() - self.started, 1e-9)
 
-    def per_second(self) -> float:
-        """Return confirmed messages per second so far."""
-        return self.confirmed / self.seconds()
+    def text(self) -> str:
+        """Return the count and the rate so far."""
+        return f"{_messages(self.confirmed)} confirmed, {self.confirmed / self.seconds():,.0f}/s"
 
 
 def _publish_lines(url: str, publication: Publication, source: str, *, as_json: bool) -> None:
@@ -175,7 +170,10 @@ def _publish_lines(url: str, publication: Publication, source: str, *, as_json: 
     except LineTooLongError as error:
         raise CommandError(ExitCode.DATA, f"{source}: {error}", _resume_advice(tally)) from error
     except CommandError as error:
-        raise CommandError(error.exit_code, f"{error.happened} ({_confirmed(tally)})", error.advice) from error
+        if not tally.sent:
+            raise
+        count = f"{tally.confirmed:,} of {tally.sent:,} lines confirmed"
+        raise CommandError(error.exit_code, f"{count}; {error.happened}", error.advice) from error
     _report(tally, publication, as_json=as_json)
     if tally.interrupted:
         raise CommandError(ExitCode.INTERRUPTED, "interrupted", _resume_advice(tally))
@@ -184,20 +182,20 @@ def _publish_lines(url: str, publication: Publication, source: str, *, as_json: 
 async def _send_lines(
     queue: "Queue", publication: Publication, reader: LineReader, tally: Tally, meter: output.Meter
 ) -> None:
-    """Publish every line: one part is on its way to the disk while the next is read."""
-
-    async def send(lines: list[bytes]) -> None:
-        messages = [publication.envelope.message(line) for line in lines]
-        confirms = await queue.publish_many(messages, durability=publication.durability.value)
-        tally.add(confirms)
-        meter.update(reader.bytes_read, f"{tally.confirmed:,} confirmed, {tally.per_second():,.0f}/s")
-
-    async with asyncio.TaskGroup() as group:
-        sending: asyncio.Task[None] | None = None
-        while lines := await asyncio.to_thread(reader.read):
-            if sending is not None:
-                await sending
-            sending = group.create_task(send(lines))
+    """Publish every line, and stop at the first that is refused."""
+    envelope = publication.envelope
+    plain = envelope.is_empty
+    publisher = queue.publisher(durability=publication.durability.value)
+    try:
+        async with publisher:
+            while not publisher.errors and (lines := await asyncio.to_thread(reader.read)):
+                for line in lines:
+                    await publisher.send(line if plain else envelope.message(line))
+                tally.sent += len(lines)
+                tally.confirmed = publisher.confirmed_count
+                meter.update(reader.bytes_read, tally.text())
+    finally:
+        tally.confirmed = publisher.confirmed_count
 
 
 @contextmanager
@@ -223,26 +221,14 @@ def _regular_size(descriptor: int) -> int | None:
 
 def _report(tally: Tally, publication: Publication, *, as_json: bool) -> None:
     if as_json:
-        output.print_json(
-            {
-                "queue": publication.queue,
-                "confirmed": tally.confirmed,
-                "level": tally.level,
-                "first_offset": tally.first_offset,
-                "last_offset": tally.last_offset,
-                "seconds": round(tally.seconds(), 3),
-            }
-        )
+        seconds = round(tally.seconds(), 3)
+        output.print_json({"queue": publication.queue, "confirmed": tally.confirmed, "seconds": seconds})
     else:
-        output.print_text(f"{_confirmed(tally)} in {tally.seconds():.1f} s, {tally.per_second():,.0f}/s")
+        output.print_text(tally.text())
 
 
 def _messages(count: int) -> str:
     return "1 message" if count == 1 else f"{count:,} messages"
-
-
-def _confirmed(tally: Tally) -> str:
-    return f"{_messages(tally.confirmed)} confirmed"
 
 
 def _resume_advice(tally: Tally) -> str:

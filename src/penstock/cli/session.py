@@ -1,18 +1,18 @@
 """Running a command's coroutine with a connected client, and turning what the SDK raises into a command error."""
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.cli.exits import CommandError, ExitCode, exit_for
 from penstock_client.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from penstock_client import Client, PenstockError
+    from penstock_client import Client, PenstockError, QueueInfo
 
 T = TypeVar("T")
 
@@ -37,15 +37,29 @@ def run_with_client(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
 
 
 async def _connected(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
-    from penstock_client import PenstockError, connect
+    from penstock_client import PenstockError
 
+    client = await _connect(url)
     try:
-        async with connect(url) as client:
+        async with client:
             return await action(client)
     except PenstockError as error:
-        raise command_error(error, url) from error
-    except OSError as error:
-        raise unreachable(url, error.strerror or str(error)) from error
+        raise command_error(error) from error
+
+
+async def _connect(url: str) -> "Client":
+    from penstock_client import ConnectionLost, PenstockError, connect
+
+    try:
+        return await connect(url)
+    except ValueError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from error
+    except ConnectionLost as error:
+        cause = error.__cause__
+        reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(error)
+        raise unreachable(url, reason) from error
+    except PenstockError as error:
+        raise command_error(error) from error
 
 
 def unreachable(url: str, reason: str) -> CommandError:
@@ -54,7 +68,7 @@ def unreachable(url: str, reason: str) -> CommandError:
     return CommandError(ExitCode.UNAVAILABLE, f"no broker answers at {url}: {reason}", advice)
 
 
-def command_error(error: "PenstockError", url: str) -> CommandError:
+def command_error(error: "PenstockError") -> CommandError:
     """Return what the SDK raised as an error of the command line."""
     from penstock_client import PublishFailed
 
@@ -63,15 +77,15 @@ def command_error(error: "PenstockError", url: str) -> CommandError:
     if error.code in _CLIENT_EXITS:
         exit_code, advice = _CLIENT_EXITS[error.code]
         return CommandError(exit_code, str(error), advice)
-    if error.code == "connection-refused":
-        return unreachable(url, str(error))
     exit_code, advice = exit_for(_CODES.get(error.code, ErrorCode.INTERNAL))
     return CommandError(exit_code, str(error), advice)
 
 
-def describe(value: Any) -> dict[str, Any]:
-    """Return a value of the SDK as a map for JSON."""
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+def describe(info: "QueueInfo") -> dict[str, Any]:
+    """Return a queue's info as a map for JSON; durations are in seconds."""
+    fields = info._asdict() | {"created_at": info.created_at.isoformat(timespec="milliseconds")}
+    fields["memory_bytes_max"] = fields.pop("raw").get("memory_bytes_max")
+    return fields
 
 
 class Stop:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from penstock.cli.messages import MessageFormat, message_map, render
-from penstock_client.message import DeadLetter, Failure
+from penstock_client import DeadLetter, Failure
 
 
 @dataclass
