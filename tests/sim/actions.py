@@ -38,7 +38,9 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         commit: options.commit_steps,
         load: options.load_steps,
         let_time_pass: options.time_steps,
-        mark: 1,
+        housekeep: 12,
+        mark: 2,
+        find_room: 3,
         expire_producers: 1,
         compare: 10,
     }
@@ -60,6 +62,14 @@ def commit(world: World) -> None:
 
 def load(world: World) -> None:
     world.load_step()
+
+
+def housekeep(world: World) -> None:
+    world.house_step()
+
+
+def find_room(world: World) -> None:
+    world.find_room()
 
 
 def mark(world: World) -> None:

@@ -191,8 +191,15 @@ class Probe:
                 self._adopt_redrive(number)
 
     def _adopt_redrive(self, number: int) -> None:
+        session = self.engine.broker.sessions[number]
+        self.shadow.sessions[number].marks_started = session.marks_started
+        for lease in session.leases:  # it extends what it keeps back
+            for tag in range(lease.first_tag, lease.first_tag + lease.count):
+                held = self.shadow.sessions[number].tags.get(tag)
+                if held is not None:
+                    held.deadline_ms = lease.deadline_ms
         mine = self.shadow.sessions[number].consumers
-        for consumer in self.engine.broker.sessions[number].consumers.values():
+        for consumer in session.consumers.values():
             credit = (consumer.prefetch_messages, consumer.prefetch_bytes)
             known = mine.get(consumer.number)
             if known is None:

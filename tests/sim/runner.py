@@ -58,6 +58,7 @@ def _quiet(world: World) -> None:
     world.trace("quiet")
     world.quiet = True
     world.fs.hook = None
+    world.find_room()
     for client in world.clients[1:]:
         connection = client.connection or client.connect()
         for number in list(connection.consumers):

@@ -20,11 +20,13 @@ from tests.sim.violation import Violation
 
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
+from penstock.engine.housekeeping import AwaitDurable, Cycle, Housekeeping, Io, Step
 from penstock.engine.interface import EngineLimits, Load, StoredBlock
 from penstock.engine.recovery import Recovery, fingerprint
 from penstock.net.codec import WireBlockCodec
-from penstock.storage.errors import StorageError, StorageFull
+from penstock.storage.errors import Damaged, StorageError, StorageFull
 from penstock.storage.journal import Journal
+from penstock.storage.snapshot import SnapshotStore
 
 START_MS = 1_700_000_000_000
 _BOOT_ATTEMPTS_MAX = 20
@@ -35,6 +37,7 @@ class World:
 
     engine: Engine
     journal: Journal
+    housekeeping: Housekeeping
     probe: Probe
 
     def __init__(self, seed: int, rng: random.Random, options: Options, print_trace: bool = False) -> None:
@@ -51,6 +54,8 @@ class World:
         self.crashes = 0
         self.commit: Commit | None = None
         self._commit_state = ""
+        self._cycle: Cycle | None = None
+        self._cycle_step: Step | None = None
         self._loads: deque[tuple[Load, dict[int, StoredBlock] | None]] = deque()
         self._wants_turn = False
         self._requests = 0
@@ -99,6 +104,8 @@ class World:
             try:
                 self._recover()
                 return
+            except Damaged as damaged:
+                raise Violation("I1", f"synced data is missing or damaged: {damaged}") from damaged
             except Crashed as crashed:
                 mode = self.draw_loss()
                 self.trace(f"recovery crashes at {crashed}, {mode.value}")
@@ -107,18 +114,24 @@ class World:
         raise Violation("I20", "recovery never ends")
 
     def _recover(self) -> None:
+        options = self.options
+        snapshots = SnapshotStore(self.fs, "snapshots")
+        snapshot = snapshots.load()
+        end = snapshot.position if snapshot else 0
         journal = Journal.open(
-            self.fs, "journal", segment_bytes=self.options.segment_bytes, boot_epoch=self.boot_epoch
+            self.fs, "journal", segment_bytes=options.segment_bytes, boot_epoch=self.boot_epoch, replay_from=end
         )
-        limits = EngineLimits(cache_bytes=self.options.cache_bytes, snapshot_bytes=self.options.snapshot_bytes)
+        limits = EngineLimits(cache_bytes=options.cache_bytes, snapshot_bytes=options.snapshot_bytes)
         engine = Engine(journal, WireBlockCodec(), limits, self.boot_epoch, lambda: self.now_ms)
         recovery = Recovery(engine)
-        end = 0
+        if snapshot:
+            recovery.restore(snapshot.parts)
         for batch in journal.replay():
             recovery.replay(batch)
             end = max(end, batch.end)
         journal.accept()
         recovery.finish()
+        self.housekeeping = Housekeeping(engine, journal, snapshots, options.segment_bytes)
         self.fs.hook = self.faults.running(self.fs, self.quiet)
         self._start(engine, journal, end)
 
@@ -171,6 +184,7 @@ class World:
 
     def _forget_process(self) -> None:
         self.commit = None
+        self._cycle = self._cycle_step = None
         self._loads.clear()
         self.storage_failed = False
         for client in self.clients:
@@ -218,8 +232,42 @@ class World:
             self._commit_state = "synced"
         else:
             self.commit = None
-            self.engine.broker.storage_full = self.shadow.storage_full = False
             self.engine.committed(commit)
+            if self._cycle is None and self.housekeeping.is_due():
+                self.trace("housekeeping")
+                self._cycle = self.housekeeping.cycle()
+
+    def house_step(self) -> bool:
+        """Take housekeeping one step further, as the driver does; False when it waits or has nothing to do."""
+        if self._cycle is None:
+            return False
+        step, result = self._cycle_step, None
+        try:
+            if isinstance(step, Io):
+                self.trace("housekeeping I/O")
+                result = step.call()
+            elif isinstance(step, AwaitDurable) and self._is_waiting_for(step.position):
+                return False
+            self._cycle_step = self._cycle.send(result)
+        except StopIteration:
+            self._cycle = self._cycle_step = None
+        except StorageFull:
+            self.engine.broker.storage_full = self.shadow.storage_full = True
+            self._cycle = self._cycle_step = None
+        except StorageError as error:
+            self.storage_failure(error)
+        return True
+
+    def _is_waiting_for(self, position: int) -> bool:
+        if self.engine.blocks.durable_position >= position:
+            return False
+        if self.commit is None:
+            self.commit_step()
+        return self.commit is not None
+
+    def find_room(self) -> None:
+        """The disk has room again."""
+        self.engine.broker.storage_full = self.shadow.storage_full = False
 
     def storage_failure(self, error: StorageError) -> None:
         """Storage failed for good: everyone is told, nothing is confirmed, the process ends (I2)."""
@@ -266,6 +314,7 @@ class World:
         for _ in range(steps_max):
             busy = self.load_step()
             busy = self.turn() or busy
+            busy = self.house_step() or busy
             if self.commit is not None or self.engine.urgent or self.journal.staged_bytes:
                 busy = self.commit_step() or busy
             if not busy and done():

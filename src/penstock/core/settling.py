@@ -109,10 +109,16 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     broker.emit(queue, Dead(queue.number, group.number, offset, target.number, target_offset))
 
 
-def move(broker: Broker, session: Session, tag: int, target: Queue, block: bytes, now_ms: int) -> None:
-    """Move a leased message of an internal session to another queue, atomically: redrive."""
-    append_internal(broker, target, block, now_ms)
-    _acknowledge(broker, session.take(tag, tag + 1))
+def move(broker: Broker, session: Session, tag: int, target: Queue, block: bytes, now_ms: int) -> bool:
+    """Move a leased message of an internal session to another queue, atomically: redrive.
+
+    False when the session does not hold it any more: then it must not be copied either (I14).
+    """
+    taken = session.take(tag, tag + 1)
+    if taken:
+        append_internal(broker, target, block, now_ms)
+        _acknowledge(broker, taken)
+    return bool(taken)
 
 
 def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:

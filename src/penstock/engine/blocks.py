@@ -7,7 +7,7 @@ what a segment still holds.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from typing import Final
 
 from penstock.core.facts import PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
@@ -17,7 +17,7 @@ from penstock.storage.format import segment_of
 
 MEMORY_POSITION: Final = 1 << 63
 """Positions of memory queues have this bit; they name no place in the journal."""
-_ENTRY_BYTES: Final = 200
+_ENTRY_BYTES: Final = 300
 """What a cached block costs beside its bytes (tuple, dict entry, bytes header): counted, so that small ones are bounded
 too."""
 
@@ -30,7 +30,7 @@ class BlockStore:
         self.cache_bytes = 0
         self.durable_position = 0
         self.live_bytes_by_segment: Counter[int] = Counter()
-        self._cache: dict[int, StoredBlock] = {}
+        self._cache: OrderedDict[int, StoredBlock] = OrderedDict()  # a dict finds its first entry ever more slowly
         self._memory: dict[int, StoredBlock] = {}
         self._next_memory = MEMORY_POSITION
 
@@ -95,7 +95,7 @@ class BlockStore:
             position = next(iter(cache))
             if position >= self.durable_position:
                 break
-            self.cache_bytes -= len(cache.pop(position).block) + _ENTRY_BYTES
+            self.cache_bytes -= len(cache.popitem(last=False)[1].block) + _ENTRY_BYTES
 
 
 def parse_stored(payload: bytes | memoryview) -> StoredBlock:

@@ -13,8 +13,8 @@ from penstock.core.broker import Dying
 from penstock.core.definitions import find_queue
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer
-from penstock.core.values import Refusal, Refused
-from penstock.engine.interface import ConfirmEntry, DeliveryOut, Load, StoredBlock, TagRange
+from penstock.core.values import HOLD_MS_MAX, Refusal, Refused
+from penstock.engine.interface import ConfirmEntry, DeliveryOut, StoredBlock, TagRange
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -50,7 +50,7 @@ class DeadLetters:
                             self._bury_one(one, stored)
 
         if missing:
-            self._engine.loads.append(Load(missing, arrived))
+            self._engine.load(missing, arrived)
         else:
             arrived({})
         self._engine.wake()
@@ -103,6 +103,7 @@ class Redrive:
         self._end_offset = source.log.visible
         self._session = engine.open_session(self, f"redrive of {self._target.name}")
         session = engine.broker.sessions[self._session]
+        session.marks_started = True  # and it never marks one: what it loses comes back free
         name = "redrive"
         self._consumer = delivery.consume(
             engine.broker, session, source, 1, _REDRIVE_PREFETCH, _REDRIVE_BYTES, name, consumers_max=1
@@ -116,7 +117,6 @@ class Redrive:
             for index in range(entry.message_count):
                 if entry.offset + index >= self._end_offset or self._moved >= self._limit or self._target.deleted:
                     self._complete = True
-                    self._kept += 1
                 else:
                     one = self._engine.codec.slice(entry.block, index, index + 1)
                     self._move(entry.first_tag + index, one)
@@ -137,13 +137,12 @@ class Redrive:
 
     def _move(self, tag: int, block: bytes) -> None:
         original, came_from = self._engine.codec.redriven(block)
+        broker, now_ms = self._engine.broker, self._engine.clock_ms()
+        session = broker.sessions[self._session]
         if came_from == self._target.name:
-            broker = self._engine.broker
-            session = broker.sessions[self._session]
-            settling.move(broker, session, tag, self._target, original, self._engine.clock_ms())
-            self._moved += 1
+            self._moved += settling.move(broker, session, tag, self._target, original, now_ms)
         else:
-            self._kept += 1
+            self._kept += session.extend(tag, tag + 1, now_ms + HOLD_MS_MAX)
 
     def cancelled(self, consumer: int, refusal: Refusal) -> None:  # noqa: ARG002  a Sink's signature
         """The dead-letter queue was deleted."""

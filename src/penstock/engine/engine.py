@@ -19,14 +19,16 @@ from typing import Any, Final
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Acked, Dead, Fact, Moved, Published, encode, published_header
+from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
 from penstock.engine import requests
 from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
-from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, TagRange
+from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, StoredBlock, TagRange
 from penstock.engine.outbox import Outbox
+from penstock.storage.format import position_of
 from penstock.storage.interface import Batch
 from penstock.storage.journal import Journal
 
@@ -77,6 +79,7 @@ class Engine:
         self.sinks: dict[int, Sink] = {}
         self.loads: list[Load] = []
         """Reads that the driver is to make."""
+        self.loading: dict[int, list[BlockRef]] = {}
         self.jobs: list[Callable[[], bool]] = []
         """Steps of longer work (redrive): called every turn until they return True."""
         self.wake: Callable[[], None] = lambda: None
@@ -254,6 +257,26 @@ class Engine:
         refusal = Refusal(code, f"the broker's storage failed and it stops: {error}")
         for sink in list(self.sinks.values()):
             sink.abort(refusal)
+
+    def load(self, blocks: list[BlockRef], done: Callable[[dict[int, StoredBlock]], None]) -> None:
+        """Have blocks read from the journal; their segments stay until ``done`` has been called with them."""
+        load = Load(blocks, done)
+        self.loading[id(load)] = blocks
+
+        def arrived(found: dict[int, StoredBlock]) -> None:
+            del self.loading[id(load)]
+            done(found)
+
+        load.done = arrived
+        self.loads.append(load)
+
+    def first_needed_position(self) -> int | None:
+        """The lowest position that anything needs: blocks of open messages, deliveries on their way, reads."""
+        positions = [block.position for blocks in self.loading.values() for block in blocks]
+        positions += self.outbox.waiting_positions()
+        if self.blocks.live_bytes_by_segment:
+            positions.append(position_of(min(self.blocks.live_bytes_by_segment), 0))
+        return min(positions, default=None)
 
     def next_due_ms(self) -> int | None:
         """When time alone makes something happen: a lease ends or a delayed message is due."""

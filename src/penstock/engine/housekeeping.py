@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core.facts import MOVED, PUBLISHED, PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES, Moved
 from penstock.engine.recovery import snapshot_head, snapshot_queue
-from penstock.storage.format import position_of, segment_of
+from penstock.storage.format import segment_of
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -101,9 +101,11 @@ class Housekeeping:
         older = self._snapshots.older_position
         if older is None:
             return
-        live = self._engine.blocks.live_bytes_by_segment
-        first_live = position_of(min(live), 0) if live else older
-        yield Io(lambda: self._journal.discard_before(min(older, first_live)))
+        needed = self._engine.first_needed_position()
+        first = older if needed is None else min(older, needed)
+        # What made a block unneeded (an ack, a move) has to be durable before the block goes (storage rule 8).
+        yield AwaitDurable(self._journal.next_position)
+        yield Io(lambda: self._journal.discard_before(first))
 
     def _clean(self) -> Cycle:
         while self._is_wasteful():

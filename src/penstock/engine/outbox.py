@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from penstock.core.broker import Confirm, Delivery
 from penstock.core.log import BlockRef
 from penstock.core.values import MEMORY
-from penstock.engine.interface import DeliveryOut, Load, StoredBlock
+from penstock.engine.interface import DeliveryOut, StoredBlock
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -52,6 +52,10 @@ class Outbox:
         """The session is gone: nothing waits for it."""
         self._waiting.pop(session, None)
 
+    def waiting_positions(self) -> list[int]:
+        """Where the blocks are that deliveries wait for."""
+        return [delivery.block.position for waiting in self._waiting.values() for delivery in waiting]
+
     def _entry(self, delivery: Delivery, stored: StoredBlock) -> DeliveryOut:
         _, consumer, attempt, failures, first_tag, lease_ms, _, first, end, ref = delivery
         block = stored.block
@@ -77,7 +81,7 @@ class Outbox:
             if block.position not in self._loading and self._engine.blocks.get(block.position) is None
         ]
         self._loading.update(block.position for block in blocks)
-        self._engine.loads.append(Load(blocks, self._arrived))
+        self._engine.load(blocks, self._arrived)
 
     def _ahead(self, delivery: Delivery) -> list[BlockRef]:
         log = delivery.queue.log
@@ -114,7 +118,7 @@ class Outbox:
             position = head.block.position
             if position not in self._loading and position not in self._loaded and get(position) is None:
                 self._loading.add(position)
-                self._engine.loads.append(Load([head.block], self._arrived))
+                self._engine.load([head.block], self._arrived)
 
     # -- memory queues -------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
 from penstock.engine.deadletters import Redrive
-from penstock.engine.interface import DeliveryOut, Load, StoredBlock
+from penstock.engine.interface import DeliveryOut, StoredBlock
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -229,7 +229,7 @@ def _peek(call: Call) -> None:
             sink.peeked(call.request, _peek_entries(call.engine, queue, blocks, {**at_hand, **loaded}, first, count))
 
     if missing:
-        call.engine.loads.append(Load(missing, arrived))
+        call.engine.load(missing, arrived)
     else:
         arrived({})
 
