@@ -24,7 +24,7 @@ WORKERS: Final = 4
 KILL_WORKER_AT: Final = 0.2
 """The share of the files that are indexed when a worker is killed."""
 KILL_BROKER_AT: Final = 0.5
-INDEXING_SECONDS_MAX: Final = 45.0
+INDEXING_SECONDS_MAX: Final = 150.0
 """A guard against waiting for ever; several times what the run takes."""
 REFRESH_SECONDS: Final = 0.1
 

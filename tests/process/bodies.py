@@ -14,7 +14,7 @@ _WEIGHTS: Final = (10, 60, 26, 3, 1)
 
 def body_of(seed: int, message: MessageId) -> bytes:
     """Return the body of a message: most are small, some empty, a few of the largest size allowed."""
-    source = random.Random(f"{seed}/{message.producer}/{message.index}")
+    source = random.Random(f"{seed}/{message.producer}/{message.number}")
     least, most = source.choices(_SIZES, _WEIGHTS)[0]
     return source.randbytes(source.randint(least, most))
 

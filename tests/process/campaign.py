@@ -48,11 +48,11 @@ class Campaign:
             await self.broker.start()
             async with connect(self.broker.url) as client:
                 await client.queue(QUEUE).declare(lease=30, max_failures=0, backoff=(0.01, 0.05))
-            async with self._load() as producing:
+            async with self._load() as (producing, consuming):
                 for _ in range(stops):
                     await self._one_life(kill=kill)
                 await self._finish_publishing(producing)
-                await self._drain()
+                await self._drain(consuming)
             await self._recover_empty()
         finally:
             await self.broker.kill()
@@ -69,14 +69,14 @@ class Campaign:
         )
 
     @asynccontextmanager
-    async def _load(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+    async def _load(self) -> AsyncIterator[tuple[list[asyncio.Task[None]], list[asyncio.Task[None]]]]:
         async with AsyncExitStack() as stack:
             clients = [await stack.enter_async_context(connect(self.broker.url)) for _ in self._producers]
             pairs = zip(self._producers, clients, strict=True)
             producing = [asyncio.create_task(producer.run(client, self._stopping)) for producer, client in pairs]
             consuming = [asyncio.create_task(consumer.run(self.broker.url)) for consumer in self._consumers]
             try:
-                yield producing
+                yield producing, consuming
             finally:
                 for task in (*producing, *consuming):
                     task.cancel()
@@ -112,12 +112,15 @@ class Campaign:
         if waiting:
             self.violations.append(f"outcome: {len(waiting)} producers wait for an outcome that does not come")
 
-    async def _drain(self) -> None:
+    async def _drain(self, consuming: list[asyncio.Task[None]]) -> None:
         for consumer in self._consumers:
             consumer.draining = True
         async with connect(self.broker.url) as client, asyncio.timeout(OUTCOME_SECONDS_GUARD):
             queue = client.queue(QUEUE)
-            while (await queue.describe()).messages or any(each.busy for each in self._consumers):  # noqa: ASYNC110
+            while (await queue.info()).messages or any(each.busy for each in self._consumers):
+                for task in consuming:
+                    if task.done():
+                        await task  # raises what ended it
                 await asyncio.sleep(0.02)
 
     async def _recover_empty(self) -> None:
@@ -126,7 +129,7 @@ class Campaign:
         await self._next_life()
         await self.broker.start()
         async with connect(self.broker.url) as client:
-            info = await client.queue(QUEUE).describe()
+            info = await client.queue(QUEUE).info()
         if info.messages:
             self.violations.append(f"I4: {info.messages} messages came back after the queue was empty")
         self.exit_codes.append(await self.broker.terminate())

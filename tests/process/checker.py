@@ -129,10 +129,10 @@ class Checker:
             index, offset = last.get(message.producer, (-1, -1))
             if trace.offset <= offset:
                 self._violated("I7", message, f"has offset {trace.offset}, its elder {index} has {offset}")
-            last[message.producer] = (message.index, trace.offset)
+            last[message.producer] = (message.number, trace.offset)
 
     def _violated(self, invariant: str, message: MessageId, text: str) -> None:
-        self.violations.append(f"{invariant}: message {message.index} of producer {message.producer} {text}")
+        self.violations.append(f"{invariant}: message {message.number} of producer {message.producer} {text}")
 
 
 def check(events: Iterable[Event]) -> list[str]:

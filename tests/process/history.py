@@ -8,7 +8,7 @@ class MessageId(NamedTuple):
     """The load's own name for a message: which producer, and its how manieth."""
 
     producer: int
-    index: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True)

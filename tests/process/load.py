@@ -18,7 +18,16 @@ from tests.process.history import (
     Unknown,
 )
 
-from penstock_client import Client, Message, PenstockError, Queue, ReceivedMessage, StaleDelivery, connect
+from penstock_client import (
+    Client,
+    ConnectionLost,
+    Message,
+    PenstockError,
+    Queue,
+    ReceivedMessage,
+    StaleDelivery,
+    connect,
+)
 
 QUEUE: Final = "load"
 BACKLOG_MAX: Final = 1_500
@@ -80,7 +89,7 @@ class Producer:
         for name in names:
             body = body_of(self._seed, name)
             self._history.record(Published(name, checksum(body)))
-            messages.append(Message(body, headers={"producer": name.producer, "index": name.index}))
+            messages.append(Message(body, headers={"producer": name.producer, "index": name.number}))
         return names, messages
 
     async def _publish(self, names: list[MessageId], publishing: Awaitable[list[int | None]]) -> bool:
@@ -118,7 +127,10 @@ class Consumer:
         """Consume until cancelled, over several connections."""
         while True:
             self._visits += 1
-            await self._visit(url, messages_max=self._random.randint(200, 5_000))
+            try:
+                await self._visit(url, messages_max=self._random.randint(200, 5_000))
+            except ConnectionLost:
+                await asyncio.sleep(0.02)  # it came while there was no broker
 
     async def _visit(self, url: str, messages_max: int) -> None:
         taken = 0
@@ -146,7 +158,7 @@ class Consumer:
             await self._settle(message.release())
 
     def _note(self, message: ReceivedMessage) -> Delivered:
-        headers = message.headers or {}
+        headers = message.headers
         name = MessageId(int(headers["producer"]), int(headers["index"]))
         consumer = f"{self._number}.{self._visits}"
         delivery = Delivered(

@@ -57,8 +57,8 @@ async def missing(url: str, history: History) -> set[MessageId]:
     confirmed = {event.message for event in history.events if isinstance(event, Confirmed)}
     async with connect(url) as client:
         queue = client.queue(QUEUE)
-        count = (await queue.describe()).messages
+        count = (await queue.info()).messages
         async for message in queue.peek(start=0, count=count):
-            headers = message.headers or {}
+            headers = message.headers
             confirmed.discard(MessageId(headers["producer"], headers["index"]))
     return confirmed
