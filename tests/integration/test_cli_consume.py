@@ -57,13 +57,6 @@ def test_following_waits_for_messages_and_ctrl_c_ends_it(broker: Broker, queue: 
     assert broker.count(queue) == 0
 
 
-def test_ctrl_c_before_any_message_is_no_failure(broker: Broker, queue: str) -> None:
-    with broker.started("consume", queue) as process:
-        broker.run("publish", queue, "one")
-        output_of(process).readline()
-        assert interrupt(process) == 0
-
-
 @pytest.mark.parametrize("wanted", [1, 50])
 def test_a_reader_that_closes_early_loses_nothing(broker: Broker, queue: str, lines_file: Path, wanted: int) -> None:
     broker.run("publish", queue, "--lines", lines_file)

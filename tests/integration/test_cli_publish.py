@@ -103,7 +103,7 @@ def test_an_unknown_queue_is_refused(broker: Broker) -> None:
 
 def test_a_body_over_the_limit_is_refused_and_the_count_is_said(broker: Broker, queue: str, tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
-    path.write_bytes(b"small\n" + b"x" * (2 << 20) + b"\n")
+    path.write_bytes(b"small\n" + b"x" * (1536 * 1024) + b"\n")
     done = broker.run("publish", queue, "--lines", path)
     assert done.exit_code == 65
     assert "1 of 2 lines confirmed" in done.stderr
