@@ -151,7 +151,7 @@ class World:
             if not queue.settings.durable:
                 continue
             for block in queue.log.all_blocks():
-                uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes)).block)
+                uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes))[1])
                 wanted = tuple(self.history.identity[number, offset] for offset in range(block.first, block.end))
                 if uids != wanted:
                     raise Violation("I6", f"{queue.name} {block}: {uids} on disk, {wanted} published")
@@ -174,7 +174,11 @@ class World:
         self.pump(lambda: self.commit is None and not self.engine.gathered_bytes and not self.engine.urgent)
         self.probe.compare()
         before = [repr(part) for part in fingerprint(self.engine.broker)]
-        self.journal.close()
+        try:
+            self.journal.close()
+        except StorageError as error:
+            self.storage_failure(error)
+            return
         self.fs = self.fs.crash(self.draw_loss())
         self._forget_process()
         self.boot()

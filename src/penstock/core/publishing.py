@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from penstock.core.broker import Broker, Confirm
 from penstock.core.definitions import find_queue
@@ -10,6 +11,9 @@ from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published
 from penstock.core.queue import Queue, Stream
 from penstock.core.session import Route, Session
 from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, Refused
+
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
 
 Publication = tuple[int, int, int, int, bytes]
 """(route, level, first sequence, count, block)"""
@@ -51,20 +55,20 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
         stream = route.stream
         if not queue.settings.durable:
             level = MEMORY
-            publication = (route_number, MEMORY, first_sequence, count, publication[4])
+            publication = (route_number, MEMORY, first_sequence, count, publication[4])  # noqa: PLW2901
         if first_sequence <= stream.last_sequence:
             confirms.append(_duplicate(number, publication, stream))
         elif broker.storage_full and queue.settings.durable:
             confirms.append(_refusal(number, publication, "disk-full"))
         else:
             offset = _store(broker, queue, session.producer, stream, publication, now_ms)
-            confirms.append(Confirm(number, route_number, STORED, level, "", first_sequence, count, offset))
+            confirms.append(_new(Confirm, (number, route_number, STORED, level, "", first_sequence, count, offset)))
 
 
 def _store(broker: Broker, queue: Queue, producer: int, stream: Stream, publication: Publication, now_ms: int) -> int:
     _, level, first_sequence, count, block = publication
     log = queue.log
-    fact = Published(queue.number, log.next_offset, count, producer, first_sequence, level, now_ms, block)
+    fact = _new(Published, (queue.number, log.next_offset, count, producer, first_sequence, level, now_ms, block))
     position = broker.recorder.record(fact) if queue.settings.durable else broker.recorder.hold(fact)
     offset = log.append(count, len(block) + PUBLISHED_HEADER_BYTES, position)
     stream.advance(first_sequence, count, offset)

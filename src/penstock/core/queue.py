@@ -8,8 +8,9 @@ recovery both go through them (I18).
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
 from penstock.core.facts import Acked, Dead, Failed, Leased, OffsetRange, Purged
 from penstock.core.log import QueueLog
@@ -210,12 +211,17 @@ class Group:
         return dying
 
 
-class SequenceRun(NamedTuple):
+@dataclass(slots=True)
+class SequenceRun:
     """Sequences ``first`` to ``end`` (exclusive) of one stream were stored from ``offset`` on."""
 
     first: int
     end: int
     offset: int
+
+    def values(self) -> tuple[int, int, int]:
+        """All of it, for snapshots and fingerprints."""
+        return self.first, self.end, self.offset
 
 
 class Stream:
@@ -238,16 +244,16 @@ class Stream:
         runs = self.runs
         if runs:
             last = runs[-1]
-            if last[1] == first_sequence and last[2] + first_sequence - last[0] == offset:
-                runs[-1] = SequenceRun(last[0], end, last[2])
+            if last.end == first_sequence and last.offset + first_sequence - last.first == offset:
+                last.end = end
                 return
         runs.append(SequenceRun(first_sequence, end, offset))
 
     def offset_of(self, sequence: int) -> int:
         """Where a stored sequence went, or OFFSET_UNKNOWN when that is no longer remembered."""
-        for first, end, offset in reversed(self.runs):
-            if first <= sequence < end:
-                return offset + sequence - first
+        for run in reversed(self.runs):
+            if run.first <= sequence < run.end:
+                return run.offset + sequence - run.first
         return OFFSET_UNKNOWN
 
     def was_refused(self, sequence: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from penstock.core.facts import PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
 from penstock.core.log import BlockRef
 from penstock.engine.interface import StoredBlock
-from penstock.storage.format import segment_of
+from penstock.storage.format import OFFSET_BITS, segment_of
 
 MEMORY_POSITION: Final = 1 << 63
 """Positions of memory queues have this bit; they name no place in the journal."""
@@ -36,9 +36,10 @@ class BlockStore:
 
     def add(self, position: int, time_ms: int, block: bytes) -> None:
         """Remember a block that was just staged into the journal, and count it as live."""
-        self._cache[position] = StoredBlock(time_ms, block)
-        self.cache_bytes += len(block) + _ENTRY_BYTES
-        self.live_bytes_by_segment[segment_of(position)] += len(block) + PUBLISHED_HEADER_BYTES
+        self._cache[position] = (time_ms, block)
+        nbytes = len(block)
+        self.cache_bytes += nbytes + _ENTRY_BYTES
+        self.live_bytes_by_segment[position >> OFFSET_BITS] += nbytes + PUBLISHED_HEADER_BYTES
         if self.cache_bytes > self.cache_bytes_max:
             self._evict()
 
@@ -50,7 +51,7 @@ class BlockStore:
         """Remember a block that was read back."""
         if position not in self._cache:
             self._cache[position] = stored
-            self.cache_bytes += len(stored.block) + _ENTRY_BYTES
+            self.cache_bytes += len(stored[1]) + _ENTRY_BYTES
             if self.cache_bytes > self.cache_bytes_max:
                 self._evict()
 
@@ -58,7 +59,7 @@ class BlockStore:
         """Keep a memory queue's block; return its position."""
         position = self._next_memory
         self._next_memory += 1
-        self._memory[position] = StoredBlock(time_ms, block)
+        self._memory[position] = (time_ms, block)
         return position
 
     def get(self, position: int) -> StoredBlock | None:
@@ -75,7 +76,7 @@ class BlockStore:
             self.forget_live(position, block.size_bytes)
             stored = self._cache.pop(position, None)
             if stored is not None:
-                self.cache_bytes -= len(stored.block) + _ENTRY_BYTES
+                self.cache_bytes -= len(stored[1]) + _ENTRY_BYTES
 
     def forget_live(self, position: int, size_bytes: int) -> None:
         """A block at this position is not needed any more."""
@@ -95,10 +96,10 @@ class BlockStore:
             position = next(iter(cache))
             if position >= self.durable_position:
                 break
-            self.cache_bytes -= len(cache.popitem(last=False)[1].block) + _ENTRY_BYTES
+            self.cache_bytes -= len(cache.popitem(last=False)[1][1]) + _ENTRY_BYTES
 
 
 def parse_stored(payload: bytes | memoryview) -> StoredBlock:
     """Return the block and time of a PUBLISHED or MOVED record."""
     time_ms = PUBLISHED_HEADER.unpack_from(payload)[8]
-    return StoredBlock(time_ms, bytes(payload[PUBLISHED_HEADER_BYTES:]))
+    return time_ms, bytes(payload[PUBLISHED_HEADER_BYTES:])

@@ -66,11 +66,11 @@ class DeadLetters:
             "offset": offset,
             "attempts": run.attempts,
             "reason": failures[-1].reason if failures else "",
-            "published_at_ms": stored.time_ms,
+            "published_at_ms": stored[0],
             "failures": [failure._asdict() for failure in failures],
         }
         index = offset - queue.log.block_at(offset).first
-        block = self._engine.codec.dead_letter(stored.block, index, provenance)
+        block = self._engine.codec.dead_letter(stored[1], index, provenance)
         engine = self._engine
         settling.bury(engine.broker, dying, block, engine.clock_ms(), engine.limits.queues_max)
 

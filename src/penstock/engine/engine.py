@@ -12,7 +12,7 @@ Hand-outs and plain acks are journaled but nobody waits for them: such a batch i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -138,10 +138,9 @@ class Engine:
         settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
         self.wake()
 
-    def publish(self, session: int, entries: Iterable[publishing.Publication]) -> None:
+    def publish(self, session: int, entries: Sequence[publishing.Publication]) -> None:
         """Store blocks (structure checked before); every one is confirmed, once."""
-        entries = list(entries)
-        count = sum(entry[3] for entry in entries)
+        count = entries[0][3] if len(entries) == 1 else sum([entry[3] for entry in entries])
         confirms = self.broker.confirms
         if self._unconfirmed[session] > 2 * self.limits.window_messages:
             confirms += [
@@ -343,13 +342,18 @@ class Engine:
 
     def _send_confirms(self, confirms: list[Confirm]) -> None:
         by_session: dict[int, list[ConfirmEntry]] = {}
+        unconfirmed = self._unconfirmed
         for confirm in confirms:
-            by_session.setdefault(confirm[0], []).append(confirm[1:])
+            session = confirm[0]
+            entries = by_session.get(session)
+            if entries is None:
+                if session not in self.sinks:
+                    continue
+                entries = by_session[session] = []
+            entries.append(confirm[1:])
+            unconfirmed[session] -= confirm[6]
         for session, entries in by_session.items():
-            sink = self.sinks.get(session)
-            if sink is not None:
-                self._unconfirmed[session] -= sum(entry[5] for entry in entries)
-                sink.confirm(entries)
+            self.sinks[session].confirm(entries)
 
     def send_confirms(self, confirms: list[Confirm]) -> None:
         """Release confirms that waited for room in a memory queue."""

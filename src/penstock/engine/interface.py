@@ -90,11 +90,8 @@ class EngineLimits:
     producer_idle_ms: int = 7 * 24 * 3600 * 1000
 
 
-class StoredBlock(NamedTuple):
-    """A block in memory with the time it was published, ms since 1970."""
-
-    time_ms: int
-    block: bytes
+StoredBlock = tuple[int, bytes]
+"""A block in memory, after the time it was published, ms since 1970. A plain tuple: there is one per block."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from penstock.core.broker import Confirm, Delivery
 from penstock.core.log import BlockRef
 from penstock.core.values import MEMORY
+from penstock.engine.blocks import MEMORY_POSITION
 from penstock.engine.interface import DeliveryOut, StoredBlock
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Outbox:
 
     def forget(self, session: int) -> None:
         """The session is gone: nothing waits for it."""
-        self._waiting.pop(session, None)
+        if self._waiting.pop(session, None):
+            self._keep_loaded()
 
     def waiting_positions(self) -> list[int]:
         """Where the blocks are that deliveries wait for."""
@@ -58,11 +60,11 @@ class Outbox:
 
     def _entry(self, delivery: Delivery, stored: StoredBlock) -> DeliveryOut:
         _, consumer, attempt, failures, first_tag, lease_ms, _, first, end, ref = delivery
-        block = stored.block
+        time_ms, block = stored
         if first != ref.first or end != ref.end:
             block = self._engine.codec.slice(block, first - ref.first, end - ref.first)
         self._engine.delivered += end - first
-        return DeliveryOut(consumer, attempt, failures, first_tag, first, stored.time_ms, lease_ms, block, end - first)
+        return DeliveryOut(consumer, attempt, failures, first_tag, first, time_ms, lease_ms, block, end - first)
 
     def _send(self, ready: dict[int, list[DeliveryOut]]) -> None:
         for session, entries in ready.items():
@@ -73,7 +75,10 @@ class Outbox:
     def _wait(self, delivery: Delivery) -> None:
         self._waiting.setdefault(delivery.session, deque()).append(delivery)
         position = delivery.block.position
-        if position in self._loading or position in self._loaded or self._engine.blocks.get(position) is not None:
+        stored = self._engine.blocks.get(position)
+        if stored is not None and position & MEMORY_POSITION:
+            self._loaded[position] = stored  # its queue may be done with it before this delivery's turn comes
+        if stored is not None or position in self._loading or position in self._loaded:
             return
         blocks = [
             block
@@ -111,7 +116,9 @@ class Outbox:
         """Move to the cache what no one waits for; read again what someone does and no one loads."""
         needed = {delivery.block.position for waiting in self._waiting.values() for delivery in waiting}
         for position in [position for position in self._loaded if position not in needed]:
-            self._engine.blocks.keep(position, self._loaded.pop(position))
+            stored = self._loaded.pop(position)
+            if not position & MEMORY_POSITION:
+                self._engine.blocks.keep(position, stored)
         get = self._engine.blocks.get
         for waiting in self._waiting.values():
             head = waiting[0]

@@ -142,7 +142,9 @@ def snapshot_queue(queue: Queue, applied: int) -> bytes:
             "counters": group.counters.values(),
             "runs": group.outstanding.states(),
             "history": list(group.history.items()),
-            "streams": [(p, s.last_sequence, list(s.runs), list(s.gaps)) for p, s in queue.streams.items()],
+            "streams": [
+                (p, s.last_sequence, [run.values() for run in s.runs], list(s.gaps)) for p, s in queue.streams.items()
+            ],
         }
     text = json.dumps(head).encode()
     return b"".join([_PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns])
@@ -190,4 +192,8 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
             yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
             yield group.next_offset, group.counters.values(), group.outstanding.states()
             yield sorted(group.history.items())
-            yield sorted((p, s.last_sequence, tuple(s.runs), tuple(s.gaps)) for p, s in queue.streams.items() if s.last_sequence)
+            yield sorted(
+                (p, s.last_sequence, tuple(run.values() for run in s.runs), tuple(s.gaps))
+                for p, s in queue.streams.items()
+                if s.last_sequence
+            )

@@ -128,6 +128,11 @@ class Settlement(NamedTuple):
     ranges: list[TagRange]
 
 
+_LEVEL_MAX: Final = int(Level.WRITTEN)
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
+
+
 def decode_publish(payload: bytes) -> list[Publication]:
     """Split a PUBLISH payload, at most PUBLISH_ENTRIES_MAX entries. Raises WireError (MALFORMED_FRAME) otherwise."""
     entries: list[Publication] = []
@@ -136,12 +141,12 @@ def decode_publish(payload: bytes) -> list[Publication]:
         if size - start < header:
             raise WireError(ErrorCode.MALFORMED_FRAME, "a publish frame ends inside an entry")
         route, level, zero, zeros, sequence = PUBLISH_ENTRY.unpack_from(payload, start)
-        if level > Level.WRITTEN or zero or zeros:
+        if level > _LEVEL_MAX or zero or zeros:
             raise WireError(ErrorCode.MALFORMED_FRAME, "a publish entry has an unknown level or reserved bits set")
         if len(entries) == PUBLISH_ENTRIES_MAX:
             raise WireError(ErrorCode.MALFORMED_FRAME, f"a publish frame of more than {PUBLISH_ENTRIES_MAX} entries")
         end, count = block_extent(payload, start + header)
-        entries.append(Publication(route, level, sequence, count, payload[start + header : end]))
+        entries.append(_new(Publication, (route, level, sequence, count, payload[start + header : end])))
         start = end
     return entries
 

@@ -26,6 +26,8 @@ from penstock_client.wire.limits import (
 )
 
 PREAMBLE: Final = PROTOCOL_MAGIC + bytes((PROTOCOL_MAJOR, PROTOCOL_MINOR, 0))
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per frame."""
 _HEADER: Final = struct.Struct("<IBBHI")
 
 _SMALL_READ_BYTES: Final = 4096
@@ -179,7 +181,7 @@ class FrameReader:
             if end > size:
                 self._need = end - start
                 break
-            frames.append(Frame(frame_type, flags, request, data[start + FRAME_HEADER_BYTES : end]))
+            frames.append(_new(Frame, (frame_type, flags, request, data[start + FRAME_HEADER_BYTES : end])))
             start = end
         if self.error is not None:
             self._have = 0
