@@ -93,8 +93,7 @@ class ClientPublisher:
         else:
             nbytes = len(body)
         if nbytes > _MULTI_BODY_MAX:
-            self._send_gathered()
-            gathered = self._gathered[queue] = _Gathered(gathered.route)
+            self._send_gathered()  # what came before goes ahead, so that a large body has a block of its own
             gathered.plain = not isinstance(body, Message)
         gathered.messages.append(body)
         gathered.nbytes += nbytes
