@@ -20,6 +20,8 @@ class Machine(NamedTuple):
     kernel: str
     filesystem: str
     python: str
+    load: float
+    """Load average of the last minute, before the run: above about 0.5 others were working too."""
 
 
 def describe_machine(directory: Path) -> Machine:
@@ -31,6 +33,7 @@ def describe_machine(directory: Path) -> Machine:
         kernel=f"{platform.system()} {platform.release()}",
         filesystem=filesystem_of(directory),
         python=f"{platform.python_implementation()} {platform.python_version()}",
+        load=os.getloadavg()[0],
     )
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 from pathlib import Path
+from typing import Final
 
 from benchmarks.machine import Machine
 from benchmarks.options import Options
@@ -16,6 +17,8 @@ Each round starts every broker on an empty directory, one after the other, in an
 median over the rounds, with minimum and maximum in brackets. Redis, RabbitMQ, NATS with sync always, and Penstock
 confirm what is on disk; NATS with its default confirms what the operating system has.
 """
+
+_MET: Final = {True: "yes", False: "**no**", None: ""}
 
 
 def write_report(
@@ -52,11 +55,13 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join([_line(heads), _line(rule), *(_line(row) for row in rows)]) + "\n"
 
 
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio:.2f}"
+
+
 def _targets(rows: list[Row]) -> str:
-    if not rows:
-        return ""
     heads = ["#", "target", "reached", "met", "reached / target"]
-    cells = [[row.number, row.target, row.reached, "yes" if row.met else "**no**", f"{row.ratio:.2f}"] for row in rows]
+    cells = [[row.number, row.target, row.reached, _MET[row.met], _ratio(row)] for row in rows]
     rule = "| --- | --- | --- | --- | ---: |"
     lines = [_line(heads), rule, *(_line(row) for row in cells)]
     return "## Targets\n\nThe last column is 1.00 or more where a target is met.\n\n" + "\n".join(lines) + "\n"
@@ -81,6 +86,7 @@ def _machine(results: Results, machine: Machine) -> str:
         ["kernel", machine.kernel],
         ["file system of the data", machine.filesystem],
         ["Python", machine.python],
+        ["load average before the run", f"{machine.load:.2f}"],
     ]
     disk = results.summary(MACHINE, "append_sync_ms")
     if disk:

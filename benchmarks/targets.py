@@ -1,6 +1,5 @@
 """The six targets: what was to be reached, what was, and whether that meets it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,67 +28,68 @@ class Row(NamedTuple):
 
     number: str
     target: str
-    reached: str
-    ratio: float
+    reached: str = "not measured"
+    ratio: float | None = None
 
     @property
-    def met(self) -> bool:
-        """True when the target was reached."""
-        return self.ratio >= 1.0
+    def met(self) -> bool | None:
+        """True when the target was reached, None when it was not measured."""
+        return None if self.ratio is None else self.ratio >= 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
     results: Results
 
-    def times_best(self, number: str, what: str, measure: str, peers: list[str], times: float) -> Row | None:
+    def times_best(self, number: str, what: str, measure: str, peers: list[str], times: float) -> Row:
         """At least ``times`` the best peer, by the same measure."""
+        target = f"{what}: at least {times:g} x the best {_of(peers)}"
         ours, best = self.results.median(_PENSTOCK, measure), self.results.best(peers, measure)
         if ours is None or best is None:
-            return None
+            return Row(number, target)
         name, theirs = best
         reached = f"{ours:,.0f}/s, {ours / theirs:.1f} x {name} ({theirs:,.0f}/s)"
-        return Row(number, f"{what}: at least {times:g} x the best {_of(peers)}", reached, ours / theirs / times)
+        return Row(number, target, reached, ours / theirs / times)
 
-    def at_least(self, number: str, what: str, measure: str, low: float, form: str) -> Row | None:
+    def at_least(self, number: str, what: str, measure: str, low: float, form: str) -> Row:
         """A floor for one of Penstock's figures."""
+        target = f"{what}: at least {form.format(low)}"
         ours = self.results.median(_PENSTOCK, measure)
         if ours is None:
-            return None
-        return Row(number, f"{what}: at least {form.format(low)}", form.format(ours), ours / low)
+            return Row(number, target)
+        return Row(number, target, form.format(ours), ours / low)
 
-    def at_most(self, number: str, what: str, measure: str, high: float, form: str) -> Row | None:
+    def at_most(self, number: str, what: str, measure: str, high: float, form: str) -> Row:
         """A ceiling for one of Penstock's figures."""
+        target = f"{what}: at most {form.format(high)}"
         ours = self.results.median(_PENSTOCK, measure)
         if ours is None:
-            return None
-        return Row(number, f"{what}: at most {form.format(high)}", form.format(ours), high / max(ours, 1e-9))
+            return Row(number, target)
+        return Row(number, target, form.format(ours), high / max(ours, 1e-9))
 
-    def confirm(self, number: str) -> Row | None:
+    def confirm(self, number: str) -> Row:
         """One message at a time beside the machine's own append and fdatasync."""
-        ours, disk = (
-            self.results.median(_PENSTOCK, "client_confirm_p50_ms"),
-            self.results.median(MACHINE, "append_sync_ms"),
-        )
-        if ours is None or disk is None:
-            return None
-        allowed = disk + CONFIRM_OVER_DISK_MS_MAX
         target = f"one message at a time, p50 confirm: at most write + fdatasync + {CONFIRM_OVER_DISK_MS_MAX} ms"
+        ours = self.results.median(_PENSTOCK, "client_confirm_p50_ms")
+        disk = self.results.median(MACHINE, "append_sync_ms")
+        if ours is None or disk is None:
+            return Row(number, target)
+        allowed = disk + CONFIRM_OVER_DISK_MS_MAX
         reached = f"{ours:.3f} ms; disk {disk:.3f} ms, so {allowed:.3f} ms allowed"
         return Row(number, target, reached, allowed / ours)
 
-    def drain(self, number: str) -> Row | None:
+    def drain(self, number: str) -> Row:
         """Draining a backlog beside consuming without one."""
         drain = self.results.median(_PENSTOCK, "backlog_drain")
         reference = self.results.median(_PENSTOCK, "backlog_reference_consume")
-        if drain is None or reference is None:
-            return None
-        share = drain / reference
         target = f"draining it: at least {BACKLOG_DRAIN_SHARE_MIN:.0%} of the rate without a backlog"
+        if drain is None or reference is None:
+            return Row(number, target)
+        share = drain / reference
         reached = f"{drain:,.0f}/s, {share:.0%} of {reference:,.0f}/s"
         return Row(number, target, reached, share / BACKLOG_DRAIN_SHARE_MIN)
 
-    def connections(self, number: str) -> Row | None:
+    def connections(self, number: str) -> Row:
         """Many connections beside the best synced peer."""
         return self.times_best(
             number, "500 connections, one message each in flight", "connections_publish", _SYNCED_PEERS, 1.0
@@ -114,27 +114,26 @@ def remarks(results: Results) -> list[str]:
 
 
 def judge(results: Results) -> list[Row]:
-    """Return a row for every target that was measured."""
+    """Return a row for every target, measured or not."""
     by = _Judge(results)
-    messages = results.median(_PENSTOCK, "backlog_messages") or 0
-    backlog = f"backlog of {messages:,.0f} x 200 B"
-    idle = f"an idle queue ({results.median(_PENSTOCK, 'idle_queues') or 0:,.0f} declared)"
+    messages, queues = (results.median(_PENSTOCK, measure) for measure in ("backlog_messages", "idle_queues"))
+    backlog = f"backlog of {messages:,.0f} x 200 B" if messages else "backlog"
+    idle = f"an idle queue ({queues:,.0f} declared)" if queues else "an idle queue"
     spread = "messages at random over many queues"
-    rows: list[Callable[[], Row | None]] = [
-        lambda: by.times_best("1", "publish, SDK", "client_publish", _PEERS, PUBLISH_TIMES_BEST_PEER),
-        lambda: by.times_best("1", "consume, SDK", "client_consume", _PEERS, CONSUME_TIMES_BEST_PEER),
-        lambda: by.times_best("1", "publish while consuming", "client_both_publish", _PEERS, PUBLISH_TIMES_BEST_PEER),
-        lambda: by.times_best("1", "consume while publishing", "client_both_consume", _PEERS, CONSUME_TIMES_BEST_PEER),
-        lambda: by.at_most("2", "broker CPU a million messages", "client_cpu", CPU_SECONDS_PER_MILLION_MAX, "{:.2f} s"),
-        lambda: by.at_least("2", "handler that awaits", "awaiting_consume", AWAITING_CONSUME_MIN, "{:,.0f}/s"),
-        lambda: by.confirm("3"),
-        lambda: by.at_most("3", "in memory, p50 latency", "memory_latency_p50_ms", MEMORY_LATENCY_MS_MAX, "{:.3f} ms"),
-        lambda: by.connections("4"),
-        lambda: by.at_most("5", f"{backlog}, RSS", "backlog_rss_mb", BACKLOG_RSS_MB_MAX, "{:,.0f} MB"),
-        lambda: by.drain("5"),
-        lambda: by.at_most("5", "restart with it", "backlog_restart_s", BACKLOG_RESTART_S_MAX, "{:.2f} s"),
-        lambda: by.times_best("6", f"{spread}, SDK", "client_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
-        lambda: by.times_best("6", f"{spread}, raw", "raw_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
-        lambda: by.at_most("6", idle, "idle_queue_bytes", IDLE_QUEUE_BYTES_MAX, "{:,.0f} B"),
+    return [
+        by.times_best("1", "publish, SDK", "client_publish", _PEERS, PUBLISH_TIMES_BEST_PEER),
+        by.times_best("1", "consume, SDK", "client_consume", _PEERS, CONSUME_TIMES_BEST_PEER),
+        by.times_best("1", "publish while consuming", "client_both_publish", _PEERS, PUBLISH_TIMES_BEST_PEER),
+        by.times_best("1", "consume while publishing", "client_both_consume", _PEERS, CONSUME_TIMES_BEST_PEER),
+        by.at_most("2", "broker CPU a million messages", "client_cpu", CPU_SECONDS_PER_MILLION_MAX, "{:.2f} s"),
+        by.at_least("2", "handler that awaits", "awaiting_consume", AWAITING_CONSUME_MIN, "{:,.0f}/s"),
+        by.confirm("3"),
+        by.at_most("3", "in memory, p50 latency", "memory_latency_p50_ms", MEMORY_LATENCY_MS_MAX, "{:.3f} ms"),
+        by.connections("4"),
+        by.at_most("5", f"{backlog}, RSS", "backlog_rss_mb", BACKLOG_RSS_MB_MAX, "{:,.0f} MB"),
+        by.drain("5"),
+        by.at_most("5", "restart with it", "backlog_restart_s", BACKLOG_RESTART_S_MAX, "{:.2f} s"),
+        by.times_best("6", f"{spread}, SDK", "client_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
+        by.times_best("6", f"{spread}, raw", "raw_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
+        by.at_most("6", idle, "idle_queue_bytes", IDLE_QUEUE_BYTES_MAX, "{:,.0f} B"),
     ]
-    return [row for make in rows if (row := make()) is not None]
