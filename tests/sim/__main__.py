@@ -63,7 +63,9 @@ def _progress(reports: list[Report], failed: list[int], total: int, elapsed_s: f
     counts = f"{sum(r.published for r in reports):,} messages, {sum(r.delivered for r in reports):,} deliveries"
     crashes = f"{sum(r.crashes for r in reports):,} crashes"
     operations = sum(r.operations for r in reports)
-    line = f"{done}/{total} seeds, {operations:,} operations, {counts}, {crashes}, {len(failed)} failed, {elapsed_s:.0f} s"
+    line = (
+        f"{done}/{total} seeds, {operations:,} operations, {counts}, {crashes}, {len(failed)} failed, {elapsed_s:.0f} s"
+    )
     print(f"\r{line}", end=end, file=sys.stderr, flush=True)
 
 

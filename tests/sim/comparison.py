@@ -17,7 +17,9 @@ from penstock.core.values import FAILURES_KEPT_MAX
 def compare(broker: Broker, shadow: Shadow) -> None:
     """Raise Violation where the two differ."""
     _same("I18", "queues", sorted(broker.queues), sorted(shadow.queues))
-    _same("I18", "names", {n: q.number for n, q in broker.names.items()}, {n: q.number for n, q in shadow.names.items()})
+    _same(
+        "I18", "names", {n: q.number for n, q in broker.names.items()}, {n: q.number for n, q in shadow.names.items()}
+    )
     _same("I18", "producers", sorted(broker.producers), sorted(shadow.producers))
     for number, queue in broker.queues.items():
         compare_queue(broker, queue, shadow.queues[number])

@@ -49,7 +49,9 @@ class History:
     def relied_on(self, position: int, invariant: str, effect: str) -> None:
         """An effect left that promises the fact at this position: it has to be durable, now and after every crash."""
         if not self.is_durable(position):
-            raise Violation(invariant, f"{effect} left before the fact at {position:#x} was synced ({self.synced_end:#x})")
+            raise Violation(
+                invariant, f"{effect} left before the fact at {position:#x} was synced ({self.synced_end:#x})"
+            )
         self.promised = max(self.promised, position)
 
     def after_crash(self, end: int, boot_epoch: int) -> Shadow:

@@ -13,7 +13,17 @@ from tests.sim.state import Place, ShadowConsumer, ShadowSession
 from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
-from penstock.core.facts import Acked, Dead, Declared, Deleted, Fact, ProducerOpened, ProducersExpired, Published, Purged
+from penstock.core.facts import (
+    Acked,
+    Dead,
+    Declared,
+    Deleted,
+    Fact,
+    ProducerOpened,
+    ProducersExpired,
+    Published,
+    Purged,
+)
 from penstock.core.queue import Queue
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine

@@ -122,7 +122,8 @@ def _check_empty(world: World) -> None:
     kept = {
         "live bytes": engine.blocks.live_bytes,
         "leases": engine.broker.deadlines.live_count,
-        "loads": len(engine.loads),
+        "loads": len(engine.loads) + len(engine.loading),
+        "waiting deliveries": len(engine.outbox.waiting_positions()),
         "blocks": sum(queue.log.block_count for queue in engine.broker.queues.values()),
         "runs": sum(len(queue.group.outstanding) for queue in engine.broker.queues.values()),
         "histories": sum(len(queue.group.history) for queue in engine.broker.queues.values()),

@@ -193,9 +193,7 @@ class Shadow:
             session.tags[session.next_tag] = Held(queue.number, offset, consumer, deadline_ms, message.attempts)
             session.next_tag += 1
 
-    def _check_hand_out(
-        self, queue: ShadowQueue, consumer: ShadowConsumer, delivery: Delivery, offset: int
-    ) -> Message:
+    def _check_hand_out(self, queue: ShadowQueue, consumer: ShadowConsumer, delivery: Delivery, offset: int) -> Message:
         message = queue.messages.get(offset)
         if message is None:
             raise Violation("I4", f"{queue.name} {offset} is done and was handed out")
