@@ -128,3 +128,16 @@ def test_mark_that_found_no_room_is_written_before_the_next_batch() -> None:
     assert machine.journal.durable_position == machine.journal.next_position
     machine.journal.close()
     Machine(fs, promises)
+
+
+def test_torn_part_of_a_write_without_room_is_cut_off() -> None:
+    fs = MemoryFileSystem()
+    machine = Machine(fs, Promises())
+    machine.step("b")
+    machine.journal.stage([b"x" * 100], 100)
+    batch = machine.journal.take(1)
+    assert batch is not None
+    fs.hook = FailNth(1, PartialWrite(80, StorageFull("no room")))
+    with pytest.raises(StorageFull):
+        machine.journal.write(batch)
+    assert [len(content) for content in fs.files.values()] == [machine.journal.total_bytes]
