@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
 DATA ?= penstock-data
-SEEDS ?= 2000
+SEEDS ?= 1-2000
+PREFIX ?= $(HOME)/.local
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench sim fuzz nightly serve install clean
@@ -19,10 +20,10 @@ help:
 	@echo "make check    lint, format, types, import contracts"
 	@echo "make serve    a broker on 127.0.0.1:7419, data in ./penstock-data (DATA=...)"
 	@echo "make bench    measure Penstock beside the peers that are installed; writes docs/benchmarks.md"
-	@echo "make sim      the simulator (SEEDS=2000, or SEEDS=17:18 for one seed)"
+	@echo "make sim      the simulator (SEEDS=1-2000; SEEDS=17 for one)"
 	@echo "make fuzz     the property tests, many more examples each"
 	@echo "make nightly  the long versions of the tests"
-	@echo "make install  the penstock command for this user"
+	@echo "make install  the penstock command in ~/.local/bin (PREFIX=...)"
 	@echo "make clean    remove what make made (never data)"
 
 $(STAMP): pyproject.toml clients/python/pyproject.toml constraints.txt
@@ -56,7 +57,7 @@ sim: $(STAMP)
 	@$(BIN)/python -m tests.sim --seeds $(SEEDS) $(ARGS)
 
 fuzz: $(STAMP)
-	@$(PYTEST) -m "not nightly" --hypothesis-profile=fuzz -k "hypothesis or property or fuzz or machine" --timeout=3600 $(ARGS)
+	@$(PYTEST) -m "hypothesis and not nightly" --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
 nightly: $(STAMP)
 	@PENSTOCK_KILL_ROUNDS=500 PENSTOCK_TERMINATE_ROUNDS=500 $(PYTEST) --hypothesis-profile=nightly --timeout=14400 $(ARGS)
@@ -65,7 +66,11 @@ serve: $(STAMP)
 	@$(BIN)/penstock serve --data $(DATA) $(ARGS)
 
 install:
-	@$(PYTHON) -m pip install --user -c constraints.txt ./clients/python .
+	@$(PYTHON) -m venv $(PREFIX)/share/penstock
+	@$(PREFIX)/share/penstock/bin/python -m pip -qq --disable-pip-version-check install -c constraints.txt ./clients/python .
+	@mkdir -p $(PREFIX)/bin
+	@ln -sf $(PREFIX)/share/penstock/bin/penstock $(PREFIX)/bin/penstock
+	@echo "Installed $(PREFIX)/bin/penstock"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov dist
