@@ -8,7 +8,6 @@ A broker that cannot go on (a failed sync, a broken invariant) tells its clients
 """
 
 import asyncio
-import errno
 import gc
 import os
 import secrets
@@ -17,7 +16,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock import __version__
 from penstock.auth.guard import Guard, ListenRefusedError
@@ -27,19 +26,13 @@ from penstock.engine.engine import Engine
 from penstock.engine.housekeeping import Housekeeping
 from penstock.engine.interface import EngineLimits
 from penstock.engine.recovery import Recovery
+from penstock.failures import EXIT_OK, EXIT_SOFTWARE, Failure, describe
 from penstock.net.codec import WireBlockCodec
 from penstock.net.hub import Hub, NetOptions
 from penstock.net.server import Server
 from penstock.observe.logging import forward_standard_logging, make_logger
 from penstock.storage.directory import DataDirectory
-from penstock.storage.errors import (
-    Damaged,
-    DataDirectoryLocked,
-    DirectoryNotUsable,
-    StorageError,
-    StorageFailed,
-    StorageFull,
-)
+from penstock.storage.errors import StorageError
 from penstock.storage.filesystem import RealFileSystem
 from penstock.storage.journal import Journal
 from penstock.storage.snapshot import SnapshotStore
@@ -49,14 +42,6 @@ if TYPE_CHECKING:
 
     from penstock.settings import Settings
     from penstock.storage.interface import FileSystem
-
-EXIT_OK: Final = 0
-EXIT_NO_HOST: Final = 68
-EXIT_UNAVAILABLE: Final = 69
-EXIT_SOFTWARE: Final = 70
-EXIT_NO_PERMISSION: Final = 77
-EXIT_CONFIG: Final = 78
-"""The exit codes of sysexits.h that are not storage's."""
 
 FAILED_STOP_S: Final = 0.3
 """How long clients get to read that the storage failed: the process ends within a second of it."""
@@ -68,13 +53,6 @@ EXPIRE_PRODUCERS_S: Final = 3600.0
 
 Clock = Callable[[], int]
 """Returns milliseconds since 1970; never runs backward."""
-
-
-class Failure(NamedTuple):
-    """Why a broker did not start or stopped: for people, and as an exit code."""
-
-    exit_code: int
-    message: str
 
 
 class Broker:
@@ -257,33 +235,6 @@ def _on_unhandled(broker: Broker, loop: asyncio.AbstractEventLoop, context: dict
     own = "transport" in context or "protocol" in context
     if isinstance(error, AssertionError) or not (own or error is None or isinstance(error, OSError)):
         broker.fail(Failure(EXIT_SOFTWARE, f"internal error: {error!r}; nothing confirmed is lost, please report this"))
-
-
-def describe(error: Exception, settings: "Settings") -> Failure:
-    """Return an expected failure as one line that says what to do, and its exit code."""
-    if isinstance(error, StorageError):
-        advice = next((text for kind, text in _STORAGE_ADVICE if isinstance(error, kind)), "")
-        return Failure(error.exit_code, f"{error}; {advice}" if advice else str(error))
-    if isinstance(error, ListenRefusedError):
-        return Failure(EXIT_CONFIG, str(error))
-    assert isinstance(error, OSError), "an unexpected kind of failure"
-    where = f"port {settings.server.port} on {settings.server.host}"
-    if error.errno == errno.EADDRINUSE:
-        return Failure(EXIT_UNAVAILABLE, f"{where} is in use; stop what listens there, or choose another with --port")
-    if error.errno == errno.EACCES:
-        return Failure(EXIT_NO_PERMISSION, f"no permission to listen on {where}; choose a port above 1023 with --port")
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return Failure(EXIT_NO_HOST, f"{settings.server.host} is no address of this machine; choose one with --host")
-    return Failure(EXIT_UNAVAILABLE, f"cannot listen on {where}: {error.strerror or error}")
-
-
-_STORAGE_ADVICE: Final = (
-    (DataDirectoryLocked, "stop that broker, or name another directory with --data"),
-    (DirectoryNotUsable, "make it writable for this user, or name another directory with --data"),
-    (Damaged, 'nothing was changed; "penstock verify" lists the damage, "penstock repair" salvages what is whole'),
-    (StorageFull, "free some space and start again; nothing confirmed is lost"),
-    (StorageFailed, "check the disk and start again; what was not confirmed may be lost, what was confirmed is not"),
-)
 
 
 def _open_data_directory(fs: "FileSystem", path: str) -> DataDirectory:

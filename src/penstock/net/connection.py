@@ -1,4 +1,4 @@
-"""One connection: a protocol towards asyncio, a sink towards the engine.
+"""One connection: a protocol towards asyncio, a sink (``sink.py``) towards the engine.
 
 Received bytes become frames, frames become calls of the engine, in order. The engine's effects become bytes in
 ``_out``, written once per loop turn. Frames are taken while nothing halts that:
@@ -17,15 +17,16 @@ take the CLOSE with it.
 
 import asyncio
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from penstock.net import encode
+from penstock.net.encode import code_of
 from penstock.net.handshake import Handshake, Offer
 from penstock.net.heartbeat import Heartbeat, Pulse, ticks_within
+from penstock.net.sink import CLOSING, PRESSURE, STOPPING, WRITING, FrameSink
 from penstock_client.wire import control
 from penstock_client.wire.connection import Connection as WireConnection
 from penstock_client.wire.connection import Role, State
-from penstock_client.wire.entries import Publication, decode_publish, decode_settle
+from penstock_client.wire.entries import decode_publish, decode_settle
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameType, encode_frame
 from penstock_client.wire.limits import CONTROL_BYTES_MAX
@@ -34,17 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from penstock.core.values import Refusal
-    from penstock.engine.interface import ConfirmEntry, DeliveryOut, TagRange
     from penstock.net.hub import Hub
-
-PRESSURE: Final = 1
-WRITING: Final = 2
-ANSWERING: Final = 4
-STOPPING: Final = 8
-CLOSING: Final = 16
-
-REQUESTS_OPEN_MAX: Final = 4096
-"""Requests of one connection that wait for their answers; later ones are not read until some are answered."""
 
 LINGER_TICKS: Final = ticks_within(1_000)
 """How long a closed connection is kept for its peer to read why."""
@@ -73,38 +64,23 @@ COMMANDS: Final = {
 }
 """Frames that are requests to the engine, by the engine's name for them."""
 
-LARGE_ANSWERS: Final = frozenset({int(FrameType.QUEUE_LIST), int(FrameType.PEEK)})
-"""Answers of up to megabytes: a connection gets one at a time."""
-
-UNROUTED: Final = -1
-"""Blocks refused here still pass the engine, under a route that no client can open: so the refusal keeps its place
-among the confirms of its stream (I9)."""
-
 _PUBLISH: Final = int(FrameType.PUBLISH)
 _SETTLE: Final = int(FrameType.SETTLE)
 
 
-class Connection(asyncio.Protocol):
+class Connection(FrameSink, asyncio.Protocol):
     """A peer. Everything happens on the loop's thread."""
 
     __slots__ = (
         "_address",
         "_admitted",
-        "_budget",
         "_engine",
-        "_halted",
         "_handshake",
         "_heard",
         "_heartbeat",
-        "_hub",
-        "_large_request",
         "_lingering_refused",
-        "_open_requests",
-        "_out",
         "_parked",
-        "_refused_blocks",
         "_spoke",
-        "_status_requests",
         "_transport",
         "_unsent_bytes",
         "_wire",
@@ -113,24 +89,17 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, hub: "Hub", offer: Offer) -> None:
-        self._hub = hub
+        super().__init__(hub)
         self._engine = hub.engine
         self._wire = WireConnection(Role.SERVER, hub.options.frame_bytes_max)
         self._handshake = Handshake(offer, hub.guard)
         self._heartbeat = Heartbeat(offer.heartbeat_ms)
-        self._budget = hub.write_budget()
         self.session = 0
         self.peer = ""
         self._address = ""
         self._admitted = False
         self._lingering_refused = False
-        self._out: list[bytes] = []
         self._parked: Iterator[Frame] = iter(())
-        self._halted = 0
-        self._open_requests = 0
-        self._large_request = 0
-        self._status_requests: set[int] = set()
-        self._refused_blocks: list[tuple[int, str]] = []
         self._heard = self._spoke = True
         self._unsent_bytes = 0
 
@@ -251,13 +220,10 @@ class Connection(asyncio.Protocol):
             try:
                 check_block(publication.block)
             except WireError as error:
-                publications[index] = self._without_block(publication, error)
+                reason = error.message
+                self._hub.log.info("block refused", peer=self.peer, error=error.code.label, reason=reason)
+                publications[index] = self._without_block(publication, error.code.label)
         self._engine.publish(self.session, publications)
-
-    def _without_block(self, publication: Publication, error: WireError) -> Publication:
-        self._refused_blocks.append((publication.route, error.code.label))
-        self._hub.log.info("block refused", peer=self.peer, error=error.code.label, reason=error.message)
-        return publication._replace(route=UNROUTED, block=b"")
 
     def _settle(self, request: int, payload: bytes) -> None:
         outcome, duration_ms, reason, ranges = decode_settle(payload)
@@ -288,7 +254,7 @@ class Connection(asyncio.Protocol):
         self.session = self._engine.open_session(self, f"{handshake.client_name}@{self.peer}")
         self._send(handshake.ready(request, self.session))
         self._wire.sending(FrameType.READY)
-        self._transport.set_write_buffer_limits(self._budget.pause_bytes)
+        self._raise_write_limit()
         self._heartbeat = Heartbeat(handshake.heartbeat_ms)
         hub.wheel.set(self, self._heartbeat.check_ticks)
         hub.log.debug("session opened", peer=self.peer, client=handshake.client_name, session=self.session)
@@ -297,91 +263,10 @@ class Connection(asyncio.Protocol):
         request = frame.request
         arguments = control.unpack(frame.payload)
         if request:
-            self._budget.asked(request, command, arguments)
-            if frame.type in LARGE_ANSWERS:
-                self._large_request = request
-            elif frame.type == FrameType.STATUS:
-                self._status_requests.add(request)
-            self._count_request()
+            self._opened(request, frame.type, command, arguments)
         self._engine.request(self.session, request, command, arguments)
 
-    def _count_request(self) -> None:
-        self._open_requests += 1
-        if self._large_request or self._open_requests >= REQUESTS_OPEN_MAX:
-            self._halt(ANSWERING)
-
-    # What the engine says (Sink)
-
-    def confirm(self, entries: "list[ConfirmEntry]") -> None:
-        """Tell the outcomes of published blocks."""
-        if self._refused_blocks:
-            entries = [self._with_route(entry) if entry[0] == UNROUTED else entry for entry in entries]
-        for frame in encode.encode_confirms(entries):
-            self._send(frame)
-
-    def _with_route(self, entry: "ConfirmEntry") -> "ConfirmEntry":
-        route, label = self._refused_blocks.pop(0)
-        _, status, level, _, *rest = entry
-        return (route, status, level, label, *rest)
-
-    def deliver(self, entries: "list[DeliveryOut]") -> None:
-        """Hand messages out."""
-        for buffer in encode.encode_deliveries(entries, self._hub.options.frame_bytes_max):
-            self._send(buffer)
-
-    def reply(self, request: int, result: dict[str, Any]) -> None:
-        """Answer a request that succeeded."""
-        if request in self._status_requests:
-            self._status_requests.discard(request)
-            result = result | self._hub.status()
-        if self._answered(request, granted=True):
-            self._send(encode.encode_reply(request, result))
-
-    def refuse(self, request: int, refusal: "Refusal") -> None:
-        """Answer a request that was refused."""
-        self._status_requests.discard(request)
-        if self._answered(request, granted=False):
-            self._send(encode.encode_refusal(request, refusal))
-
-    def peeked(self, request: int, entries: "list[DeliveryOut]") -> None:
-        """Answer PEEK."""
-        if self._answered(request, granted=True):
-            for buffer in encode.encode_peeked(request, entries):
-                self._send(buffer)
-
-    def stale(self, outcome: int, ranges: "list[TagRange]") -> None:
-        """Tell of tags that this session did not hold."""
-        self._send(encode.encode_stale_frame(outcome, ranges))
-
-    def cancelled(self, consumer: int, refusal: "Refusal") -> None:
-        """Tell that a consumer ended by the broker's doing."""
-        self._budget.ended(consumer)
-        self._send(encode.encode_cancelled(consumer, refusal))
-
-    def abort(self, refusal: "Refusal") -> None:
-        """Close, because the engine wants it."""
-        self.fail(encode.code_of(refusal.code), refusal.message)
-
-    def _answered(self, request: int, granted: bool) -> bool:
-        if not request or self._halted & CLOSING:
-            return False
-        self._open_requests -= 1
-        if self._budget.answered(request, granted):
-            self._transport.set_write_buffer_limits(self._budget.pause_bytes)
-        if request == self._large_request:
-            self._large_request = 0
-        if self._halted & ANSWERING and not self._large_request:
-            self._go_on(ANSWERING)
-        return True
-
     # Writing
-
-    def _send(self, data: bytes) -> None:
-        if self._halted & CLOSING:
-            return
-        if not self._out:
-            self._hub.mark_dirty(self)
-        self._out.append(data)
 
     def flush(self) -> None:
         """Write what has gathered; cut off a peer that does not read."""
@@ -403,6 +288,9 @@ class Connection(asyncio.Protocol):
                 "peer cut off", peer=self.peer, error=ErrorCode.SLOW_PEER.label, unsent_bytes=unsent_bytes
             )
             self.cut_off()
+
+    def _raise_write_limit(self) -> None:
+        self._transport.set_write_buffer_limits(self._budget.pause_bytes)
 
     # Reading
 
@@ -434,6 +322,10 @@ class Connection(asyncio.Protocol):
         self._halt(STOPPING)
 
     # Closing
+
+    def abort(self, refusal: "Refusal") -> None:
+        """Close, because the engine wants it."""
+        self.fail(code_of(refusal.code), refusal.message)
 
     def fail(self, code: ErrorCode, message: str) -> None:
         """End the connection with an error that the peer is told."""

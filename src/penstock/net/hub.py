@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penstock.auth.guard import Guard
     from penstock.engine.engine import Engine
     from penstock.net.connection import Connection
+    from penstock.net.sink import FrameSink
 
 REFUSED_LINGERING_MAX: Final = 128
 """Connections over the limit that are told so and given a moment to read it; any more are cut off unheard."""
@@ -88,7 +89,7 @@ class Hub:
         self._admitted_count = 0
         self._refused_count = 0
         self._by_address: Counter[str] = Counter()
-        self._dirty: list[Connection] = []
+        self._dirty: list[FrameSink] = []
         self._held: list[Connection] = []
 
     # Admission
@@ -133,18 +134,18 @@ class Hub:
 
     # Writing
 
-    def mark_dirty(self, connection: "Connection") -> None:
-        """Flush ``connection`` in the loop's next turn."""
+    def mark_dirty(self, sink: "FrameSink") -> None:
+        """Flush ``sink`` in the loop's next turn."""
         if not self._dirty:
             self._loop.call_soon(self.flush)
-        self._dirty.append(connection)
+        self._dirty.append(sink)
 
     def flush(self) -> None:
         """Write what connections have gathered."""
         dirty = self._dirty
         self._dirty = []
-        for connection in dirty:
-            connection.flush()
+        for sink in dirty:
+            sink.flush()
 
     def write_budget(self) -> WriteBudget:
         """Return the budget of a new session."""

@@ -6,7 +6,8 @@ from tests.unit.net.harness import Peer, advance, running_broker
 
 from penstock.app import Broker
 from penstock.core.values import Refusal
-from penstock.net.connection import LINGER_TICKS, REQUESTS_OPEN_MAX
+from penstock.net.connection import LINGER_TICKS
+from penstock.net.sink import REQUESTS_OPEN_MAX
 from penstock.settings import LimitSettings, ServerSettings, Settings
 from penstock_client.wire import control
 from penstock_client.wire.blocks import encode_block
