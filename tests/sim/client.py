@@ -54,8 +54,8 @@ class Connection:
         self.requests: dict[int, Asked] = {}
         self.refused: list[int] = []
         self.routes: dict[str, int] = {}
-        self.expected: dict[tuple[int, bool], deque[Expected]] = {}
-        """By route; what came before the route was open is in no queue's order."""
+        self.expected: dict[int, deque[Expected]] = {}
+        """By route: confirms come in order, refusals among them."""
         self.consumers: list[int] = []
         self.tags: list[int] = []
         self.old_tags: deque[int] = deque(maxlen=_REMEMBERED_TAGS)
@@ -70,7 +70,7 @@ class Connection:
         self._alive("confirm")
         for entry in entries:
             self.world.trace(f"{self.client.name} < confirm {entry}")
-            waiting = self.expected.get((entry[0], entry[3] != "unknown-route"))
+            waiting = self.expected.get(entry[0])
             if not waiting:
                 raise Violation("I9", f"{entry} confirms nothing that was published")
             expected = waiting.popleft()
@@ -212,7 +212,7 @@ class Connection:
         number = self.routes.get(queue)
         if number is None:
             number = self.routes[queue] = len(self.routes) + 1
-            self.expected[number, True], self.expected[number, False] = deque(), deque()
+            self.expected[number] = deque()
         session = self.world.shadow.sessions[self.session]
         if number not in session.routes and self.request("route_open", route=number, routing_key=queue):
             session.routes[number] = (queue, self.world.shadow.names[queue].number)
@@ -230,7 +230,7 @@ class Connection:
         world.probe.stored.clear()
         world.engine.publish(self.session, entries)
         for expected in world.shadow.publish(self.session, entries, world.probe.stored, world.now_ms):
-            self.expected[expected.route, expected.code != "unknown-route"].append(expected)
+            self.expected[expected.route].append(expected)
         world.probe.stored.clear()
 
     def settle(self, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, answered: bool) -> None:

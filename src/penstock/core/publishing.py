@@ -42,12 +42,14 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
         route_number, level, first_sequence, count, _ = publication
         route = session.routes.get(route_number)
         if route is None:
+            session.confirms_in_line = True
             confirms.append(_refusal(number, publication, "unknown-route"))
             continue
         queue = route.queue
         if queue.deleted:
             found = broker.names.get(route.routing_key)
             if found is None:
+                session.confirms_in_line = True
                 confirms.append(_refusal(number, publication, "unknown-queue"))
                 continue
             queue = route.queue = found

@@ -185,6 +185,7 @@ class Session:
     __slots__ = (
         "_deadlines",
         "_tags",
+        "confirms_in_line",
         "consumers",
         "leases",
         "marks_started",
@@ -202,6 +203,9 @@ class Session:
         self.routes: dict[int, Route] = {}
         self.producer = 0
         self.marks_started = False
+        self.confirms_in_line = False
+        """True once a publish was refused without reaching a queue: that refusal waits for a commit, and no confirm of
+        a memory queue may overtake it from then on (I9)."""
         self.next_tag = 1
         self._deadlines = deadlines
         self._tags: list[int] = []

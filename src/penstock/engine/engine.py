@@ -143,6 +143,7 @@ class Engine:
         count = entries[0][3] if len(entries) == 1 else sum([entry[3] for entry in entries])
         confirms = self.broker.confirms
         if self._unconfirmed[session] > 2 * self.limits.window_messages:
+            self.broker.sessions[session].confirms_in_line = True
             confirms += [
                 Confirm(session, route, REFUSED, level, "window-exceeded", first, messages, 0)
                 for route, level, first, messages, _ in entries

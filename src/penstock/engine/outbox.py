@@ -144,6 +144,8 @@ class Outbox:
                 self._held[queue.number].append(confirm)
             elif queue and not queue.deleted and queue.log.live_bytes > queue.settings.memory_bytes_max:
                 self._held[queue.number] = deque([confirm])
+            elif session and session.confirms_in_line:
+                later.append(confirm)
             else:
                 at_once.append(confirm)
         self._engine.send_confirms(at_once)
