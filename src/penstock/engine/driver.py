@@ -188,8 +188,7 @@ class Driver:
         self._commit = None
         self._engine.committed(commit)
         self._idle.set()
-        if self._housekeeping and self._cycle is None and self._housekeeping.is_due():
-            self._cycle = self._loop.create_task(self._keep_house(self._housekeeping))
+        self._consider_housekeeping(idle=False)
         if self._mark is None:
             self._mark = self._loop.call_later(IDLE_MARK_S, self._mark_idle)
         self._after_turn()
@@ -239,6 +238,10 @@ class Driver:
             self._idle.set()
             self._on_failure(error)
 
+    def _consider_housekeeping(self, *, idle: bool) -> None:
+        if self._housekeeping and self._cycle is None and self._housekeeping.is_due(idle=idle):
+            self._cycle = self._loop.create_task(self._keep_house(self._housekeeping))
+
     async def _keep_house(self, housekeeping: Housekeeping) -> None:
         cycle = housekeeping.cycle()
         result = None
@@ -274,6 +277,7 @@ class Driver:
         self._mark = None
         if not self._stopped and self._commit is None and not self._journal.staged_bytes:
             self._io.submit(self._write_mark, self._engine.clock_ms())
+            self._consider_housekeeping(idle=True)
 
     def _write_mark(self, now_ms: int) -> None:
         try:

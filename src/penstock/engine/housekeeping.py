@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 SLICE_BYTES: Final = 256 * 1024
 SLICE_QUEUES: Final = 200
 """Work between two pauses: about 5 ms, so that the loop is never held for 20 (SEMANTICS 30)."""
-GARBAGE_BYTES_MIN: Final = 4
-"""Segments' worth of unneeded bytes that are not worth cleaning."""
+GARBAGE_SEGMENTS: Final = 4
+"""Segments' worth of unneeded bytes that are not worth any effort."""
+LOOK_BYTES: Final = 64 * 1024
+"""Recorded between two looks at how much could be freed."""
 FULL_DIVISOR: Final = 256
 
 
@@ -62,20 +64,39 @@ class Housekeeping:
         self._snapshots = snapshots
         self._segment_bytes = segment_bytes
         self._recorded_at_snapshot = 0
+        self._recorded_at_look = 0
 
-    def is_due(self) -> bool:
-        """True when enough was recorded since the last snapshot; on a full disk, much earlier, to free what can be."""
+    def is_due(self, *, idle: bool = False) -> bool:
+        """True when enough was recorded since the last snapshot, or when there is much to free.
+
+        On a full disk it comes much earlier, to free what can be. An idle broker looks at once.
+        """
+        recorded = self._engine.recorded_bytes
         threshold = self._engine.limits.snapshot_bytes
         if self._engine.broker.storage_full:
             threshold //= FULL_DIVISOR
-        return self._engine.recorded_bytes - self._recorded_at_snapshot >= threshold
+        if recorded - self._recorded_at_snapshot >= threshold:
+            return True
+        if recorded == self._recorded_at_snapshot or (recorded - self._recorded_at_look < LOOK_BYTES and not idle):
+            return False
+        self._recorded_at_look = recorded
+        return self._garbage_bytes() > self._garbage_bytes_max()
 
     def cycle(self) -> Cycle:
-        """One round: snapshot, discard, clean."""
+        """One round: snapshot, discard, clean; a second snapshot where the older one alone keeps much from going."""
         self._recorded_at_snapshot = self._engine.recorded_bytes
         yield from self._snapshot()
         yield from self._discard()
+        if self._garbage_bytes() > self._garbage_bytes_max():
+            yield from self._snapshot()
+            yield from self._discard()
         yield from self._clean()
+
+    def _garbage_bytes(self) -> int:
+        return self._journal.total_bytes - self._engine.blocks.live_bytes
+
+    def _garbage_bytes_max(self) -> int:
+        return max(self._engine.blocks.live_bytes, GARBAGE_SEGMENTS * self._segment_bytes)
 
     def _snapshot(self) -> Cycle:
         broker = self._engine.broker
@@ -129,8 +150,7 @@ class Housekeeping:
             return False
         # What lies in front of the oldest needed block is freed by the next snapshots anyway.
         kept_bytes = sum(info.nbytes for info in self._journal.segments if info.segment_id >= min(live))
-        live_bytes = self._engine.blocks.live_bytes
-        return kept_bytes - live_bytes > max(live_bytes, GARBAGE_BYTES_MIN * self._segment_bytes)
+        return kept_bytes - self._engine.blocks.live_bytes > self._garbage_bytes_max()
 
     def _move(self, position: int, payload: memoryview) -> int:
         """Append a block again if its queue still needs it here; return its size or 0."""
