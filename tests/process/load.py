@@ -119,9 +119,9 @@ class Consumer:
         """Set for the last phase: everything is acknowledged, each with its confirm."""
 
     @property
-    def busy(self) -> bool:
-        """True while an acknowledgement awaits its confirm."""
-        return bool(self._settling)
+    def busy(self) -> int:
+        """How many acknowledgements await their confirm."""
+        return len(self._settling)
 
     async def run(self, url: str) -> None:
         """Consume until cancelled, over several connections."""
