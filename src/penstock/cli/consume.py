@@ -93,7 +93,7 @@ def consume(
 
 
 class Printer:
-    """Prints batches and acknowledges what was printed; counts."""
+    """Prints batches, acknowledges what was printed, counts."""
 
     def __init__(self, writer: PipeWriter, wanted: Wanted) -> None:
         self.wanted = wanted

@@ -132,8 +132,9 @@ def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, 
         for confirm in confirms:
             output.print_json({"queue": publication.queue, "offset": confirm.offset, "level": confirm.level})
     else:
-        offsets = ", ".join(str(confirm.offset) for confirm in confirms)
-        output.print_text(f"{_messages(len(confirms))} {confirms[-1].level}, offset {offsets}")
+        first, last = confirms[0].offset, confirms[-1].offset
+        offsets = f"offset {first}" if len(confirms) == 1 else f"offsets {first} to {last}"
+        output.print_text(f"{_messages(len(confirms))} confirmed ({confirms[-1].level}), {offsets}")
 
 
 @dataclass(slots=True)

@@ -86,7 +86,18 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
     if json:
         output.print_json(describe(info))
     else:
-        output.print_facts((name.replace("_", " "), value) for name, value in describe(info).items())
+        output.print_facts((name.replace("_", " "), _fact(name, value)) for name, value in describe(info).items())
+
+
+def _fact(name: str, value: Any) -> object:
+    match name:
+        case "lease":
+            return f"{value:g} s"
+        case "backoff":
+            return f"{value[0]:g} s to {value[1]:g} s"
+        case "bytes" | "memory_bytes_max" if value is not None:
+            return output.bytes_text(value)
+    return value
 
 
 @app.command(epilog="Example: penstock queue peek jobs.dead --start 0 --count 5")
