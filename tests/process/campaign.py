@@ -21,8 +21,11 @@ from penstock_client import connect
 
 PRODUCERS: Final = 4
 CONSUMERS: Final = 4
-LIFE_SECONDS_MAX: Final = 1.2
-"""The longest time from ready to the next kill. Long enough to get past the reconnects into full load."""
+UNDER_LOAD: Final = 0.85
+"""The share of lives that are ended only once messages flow again; the others end while clients still reconnect."""
+SETTLED_BEFORE_KILL_MAX: Final = 300
+LIFE_SECONDS_MAX: Final = 0.6
+"""The longest time from there to the next kill."""
 KILLED_AT_BOOT: Final = 0.15
 """The share of lives that are ended while the broker may still be recovering."""
 OUTCOME_SECONDS_GUARD: Final = 60.0
@@ -85,6 +88,8 @@ class Campaign:
         self.violations += [f"outcome: a part of the load failed: {failure}" for failure in failures]
 
     async def _one_life(self, *, kill: bool) -> None:
+        if self._random.random() < UNDER_LOAD:
+            await self._reach_load()
         await asyncio.sleep(self._random.uniform(0.0, LIFE_SECONDS_MAX))
         await self._stop(kill=kill)
         await self._next_life()
@@ -94,6 +99,13 @@ class Campaign:
             await self._stop(kill=True)
             await self._next_life()
         await self.broker.start()
+
+    async def _reach_load(self) -> None:
+        """Wait until the clients are back and some messages have gone through: a kill of an idle broker shows little."""
+        enough = self.history.settled + self._random.randint(1, SETTLED_BEFORE_KILL_MAX)
+        until = asyncio.get_running_loop().time() + OUTCOME_SECONDS_GUARD
+        while self.history.settled < enough and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)
 
     async def _stop(self, *, kill: bool) -> None:
         if kill:
