@@ -15,7 +15,7 @@ STOP_SECONDS_MAX = 10.0
 
 
 class ProcessFailed(Exception):
-    """A broker did not start, or ended by itself; carries the end of its log."""
+    """A broker did not start, or ended by itself; carries the last line of its log."""
 
 
 def free_port() -> int:
@@ -61,8 +61,8 @@ class BrokerProcess:
     def check_alive(self) -> None:
         """Raise ProcessFailed when the process has ended."""
         if self._popen.poll() is not None:
-            tail = self._log.read_text(errors="replace")[-1500:]
-            raise ProcessFailed(f"{self._popen.args!r} ended with {self._popen.returncode}:\n{tail}")
+            lines = self._log.read_text(errors="replace").strip().splitlines() or ["it left no word"]
+            raise ProcessFailed(f"the broker ended with {self._popen.returncode}: {lines[-1][:300]}")
 
     def wait_for_port(self, port: int, seconds_max: float) -> None:
         """Return when ``port`` accepts connections. Raises ProcessFailed after ``seconds_max``."""
@@ -72,7 +72,7 @@ class BrokerProcess:
             with contextlib.suppress(OSError), socket.create_connection((_LOOPBACK, port), timeout=1):
                 return
             time.sleep(0.003)
-        raise ProcessFailed(f"{self._popen.args!r} does not listen on port {port} after {seconds_max} s")
+        raise ProcessFailed(f"the broker does not listen on port {port} after {seconds_max} s")
 
     def cpu_seconds(self) -> float:
         """User and system time of the broker so far, in seconds (10 ms resolution)."""
