@@ -43,7 +43,7 @@ _QUICK = Options(
     queues_rounds=1,
     backlog_messages=500_000,
     backlog_single_messages=50_000,
-    minutes_max=2.0,
+    minutes_max=1.6,
 )
 
 
