@@ -305,7 +305,7 @@ class Engine:
         if broker.confirms:
             confirms, broker.confirms = broker.confirms, []
             levels = {confirm.level for confirm in confirms}
-            if MEMORY in levels:
+            if MEMORY in levels or self.outbox.is_holding:
                 confirms = self.outbox.hold_memory(confirms)
             pending.confirms += confirms
             pending.has_written |= WRITTEN in levels
@@ -357,5 +357,12 @@ class Engine:
             self.sinks[session].confirm(entries)
 
     def send_confirms(self, confirms: list[Confirm]) -> None:
-        """Release confirms that waited for room in a memory queue."""
+        """Release confirms of memory queues."""
         self._send_confirms(confirms)
+
+    def send_held_confirms(self, confirms: list[Confirm]) -> None:
+        """Release confirms that waited for room in a memory queue, behind the refusals before them (I9)."""
+        sessions = self.broker.sessions
+        in_line = {c.session for c in confirms if (s := sessions.get(c.session)) is not None and s.confirms_in_line}
+        self._pending.confirms += [confirm for confirm in confirms if confirm.session in in_line]
+        self._send_confirms([confirm for confirm in confirms if confirm.session not in in_line])
