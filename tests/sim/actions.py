@@ -23,23 +23,23 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         publish: options.publishes,
         publish_again: 2,
         settle: options.settles,
-        consume: 6,
+        consume: 8,
         flow: 2,
         cancel: 1,
-        declare: 2,
+        declare: 1,
         purge: 1,
         delete: 1,
         redrive: 2,
         peek: 2,
         describe: 2,
-        connect: 6,
+        connect: 8,
         disconnect: 2,
         turn: 30,
         commit: options.commit_steps,
         load: options.load_steps,
         let_time_pass: options.time_steps,
-        housekeep: 12,
-        mark: 2,
+        housekeep: 40,
+        mark: 5,
         find_room: 3,
         expire_producers: 1,
         compare: 10,
@@ -92,11 +92,12 @@ def compare(world: World) -> None:
 
 
 def crash(world: World) -> None:
-    world.crash("at a message boundary", world.draw_loss())
+    if world.rng.random() < world.options.boundary_crashes:
+        world.crash("at a message boundary", world.draw_loss())
 
 
 def restart(world: World) -> None:
-    if world.rng.random() < 0.3:
+    if world.rng.random() < 0.1:
         world.restart()
 
 
@@ -134,6 +135,8 @@ def publish(world: World) -> None:
     if sum(len(sent.uids) for sent in client.unconfirmed) > world.options.window_messages:
         return
     queues = rng.sample(QUEUES, rng.choice([1, 1, 1, 2, 3]))
+    if world.options.pinned in queues and rng.random() < 0.9:
+        queues.remove(world.options.pinned)
     if rng.random() < 0.9:
         for name in queues:
             world.ensure_declared(connection, name)
@@ -163,6 +166,8 @@ def consume(world: World) -> None:
     rng = world.rng
     number = next(n for n in range(1, 99) if n not in connection.consumers)
     queue = rng.choice(_TARGETS)
+    if queue == world.options.pinned:
+        return
     connection.consume(number, queue, rng.choice([1, 2, 5, 20]), rng.choice([1, 200, 3000, 1 << 20]))
 
 

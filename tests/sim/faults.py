@@ -24,13 +24,13 @@ class Faults:
         """Recovery: it may crash at any operation."""
         if quiet or self._rng.random() >= self._options.recovery_crash_odds:
             return None
-        return _Plan(self._rng, fs, crash_after=self._rng.randint(1, 25))
+        return _Plan(self._rng, fs, crash_after=self._rng.randint(1, 12))
 
     def running(self, fs: SimFileSystem, quiet: bool) -> Hook | None:
         """Normal work: a crash, a failing sync, a full disk."""
         if quiet:
             return None
-        crash_after = self._rng.randint(1, 120) if self._rng.random() < self._options.crash_odds else 0
+        crash_after = self._rng.randint(1, self._rng.choice([10, 40, 150])) if self._rng.random() < self._options.crash_odds else 0
         fail_after = self._rng.randint(1, 20) if self._rng.random() < self._options.sync_failure_odds else 0
         return _Plan(self._rng, fs, crash_after, fail_after, self._options.full_odds)
 

@@ -27,9 +27,12 @@ class Options:
     crash_odds: float
     sync_failure_odds: float
     full_odds: float
+    boundary_crashes: float
     recovery_crash_odds: float
     marks_started: bool
-    window_messages: int = 60
+    pinned: str
+    """A queue that gets a message now and then and has no consumer: what cleaning is for. Empty: none."""
+    window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -37,19 +40,21 @@ def draw_options(rng: random.Random) -> Options:
     """Return a seed's options."""
     return Options(
         clients=rng.randint(1, 4),
-        segment_bytes=rng.choice([512, 2048, 8192, 65536]),
+        segment_bytes=rng.choice([300, 300, 1000, 4000, 20_000]),
         batch_close_bytes=rng.choice([600, 4096, 8 * 1024 * 1024]),
         cache_bytes=rng.choice([0, 2000, 20_000, 1 << 20]),
-        snapshot_bytes=rng.choice([1500, 6000, 30_000]),
-        publishes=rng.choice([10, 25, 50]),
-        settles=rng.choice([10, 25, 50]),
-        commit_steps=rng.choice([15, 30, 60]),
+        snapshot_bytes=rng.choice([800, 2000, 6000, 30_000]),
+        publishes=rng.choice([15, 30, 60]),
+        settles=rng.choice([10, 30, 60]),
+        commit_steps=rng.choice([20, 50, 100]),
         load_steps=rng.choice([4, 12]),
         time_steps=rng.choice([1, 3, 8]),
-        crash_odds=rng.choice([0.0, 0.3, 0.8, 1.0]),
+        crash_odds=rng.choice([0.0, 0.0, 0.3, 0.8, 1.0]),
         sync_failure_odds=rng.choice([0.0, 0.0, 0.1]),
         full_odds=rng.choice([0.0, 0.0, 0.01]),
-        recovery_crash_odds=rng.choice([0.0, 0.4]),
+        boundary_crashes=rng.choice([0.0, 0.2, 1.0]),
+        recovery_crash_odds=rng.choice([0.0, 0.5]),
+        pinned=rng.choice(["", "", "a", "c"]),
         marks_started=rng.random() < 0.5,
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )
