@@ -95,6 +95,7 @@ class Broker:
             reserve_bytes=settings.storage.disk_reserve_bytes,
             on_failure=self._on_storage_failure,
             on_pressure=self.hub.set_pressure,
+            on_effects=self.hub.flush,
         )
 
     def _recover(self, fs: "FileSystem", make_clock: Callable[[int], Clock]) -> None:

@@ -59,12 +59,14 @@ class Driver:
         reserve_bytes: int = 0,
         on_failure: Callable[[Exception], None],
         on_pressure: Callable[[bool], None] = lambda _paused: None,
+        on_effects: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._journal = journal
         self._loop = loop
         self._on_failure = on_failure
         self._on_pressure = on_pressure
+        self._on_effects = on_effects
         self._io = ThreadPoolExecutor(1, "penstock-io")
         self._reader = ThreadPoolExecutor(1, "penstock-read")
         self._woken = False
@@ -121,6 +123,7 @@ class Driver:
             return
         self._engine.turn()
         self._after_turn()
+        self._on_effects()
 
     def _after_turn(self) -> None:
         engine, journal = self._engine, self._journal
@@ -181,7 +184,11 @@ class Driver:
         except StorageError as error:
             call(self._commit_failed, commit, error)
             return
-        call(self._committed, commit, perf_counter() - started)
+        call(self._committed_in_thread, commit, perf_counter() - started)
+
+    def _committed_in_thread(self, commit: Commit, duration_s: float) -> None:
+        self._committed(commit, duration_s)
+        self._on_effects()
 
     def _committed(self, commit: Commit, duration_s: float) -> None:
         self._sync_s += (duration_s - self._sync_s) / 8
