@@ -27,7 +27,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         flow: 2,
         cancel: 1,
         declare: 1,
-        purge: 1,
+        purge: 2,
         delete: 1,
         redrive: 2,
         peek: 2,
@@ -203,7 +203,7 @@ def settle(world: World) -> None:
     tags = _draw_tags(rng, connection)
     if not tags:
         return
-    outcome = rng.choices([ACK, NACK, RELEASE, REJECT, EXTEND, STARTED], [60, 8, 6, 3, 6, 10])[0]
+    outcome = rng.choices([ACK, NACK, RELEASE, REJECT, EXTEND, STARTED], [60, 14, 6, 10, 6, 10])[0]
     if outcome == STARTED and not world.options.marks_started:
         outcome = ACK
     duration_ms = 0

@@ -41,7 +41,7 @@ def draw_options(rng: random.Random) -> Options:
     return Options(
         clients=rng.randint(1, 4),
         segment_bytes=rng.choice([300, 300, 1000, 4000, 20_000]),
-        batch_close_bytes=rng.choice([600, 4096, 8 * 1024 * 1024]),
+        batch_close_bytes=rng.choice([150, 600, 4096, 8 * 1024 * 1024]),
         cache_bytes=rng.choice([0, 2000, 20_000, 1 << 20]),
         snapshot_bytes=rng.choice([800, 2000, 6000, 30_000]),
         publishes=rng.choice([15, 30, 60]),
@@ -50,7 +50,7 @@ def draw_options(rng: random.Random) -> Options:
         load_steps=rng.choice([4, 12]),
         time_steps=rng.choice([1, 3, 8]),
         crash_odds=rng.choice([0.0, 0.0, 0.3, 0.8, 1.0]),
-        sync_failure_odds=rng.choice([0.0, 0.0, 0.1]),
+        sync_failure_odds=rng.choice([0.0, 0.0, 0.4]),
         full_odds=rng.choice([0.0, 0.0, 0.01]),
         boundary_crashes=rng.choice([0.0, 0.2, 1.0]),
         recovery_crash_odds=rng.choice([0.0, 0.5]),
@@ -64,7 +64,7 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     low = rng.choice([0, 0, 50, 400])
     settings: dict[str, Any] = {
         "lease_ms": rng.choice([300, 1000, 5000, 30_000]),
-        "max_failures": rng.choice([0, 1, 2, 3, 5]),
+        "max_failures": rng.choice([0, 1, 1, 2, 3, 5]),
         "backoff_min_ms": low,
         "backoff_max_ms": low * rng.choice([1, 4, 20]),
     }

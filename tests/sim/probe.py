@@ -14,6 +14,7 @@ from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
 from penstock.core.facts import (
+    PUBLISHED_HEADER_BYTES,
     Acked,
     Dead,
     Declared,
@@ -28,6 +29,7 @@ from penstock.core.queue import Queue
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine
 from penstock.engine.interface import Sink
+from penstock.storage.format import LENGTH_BYTES
 
 if TYPE_CHECKING:
     from tests.sim.history import History
@@ -62,6 +64,7 @@ class Probe:
         """Messages that the latest purge or delete took."""
         self.outgoing: dict[int, deque[Outgoing]] = {}
         self._moved: tuple[int, int, int] | None = None
+        self._moved_end = -1
         self._wrap(engine)
 
     def _wrap(self, engine: Engine) -> None:
@@ -108,9 +111,12 @@ class Probe:
                 uids = uids_of(fact.block)
                 shadow.stored(fact, position, uids)
                 self._moved = (uids[0], fact.queue, fact.first)
+                self._moved_end = position + PUBLISHED_HEADER_BYTES + len(fact.block) if position >= 0 else -1
             case Dead():
+                self._check_one_batch(fact, position)
                 self._buried(fact)
             case Acked() if not self.settling:
+                self._check_one_batch(fact, position)
                 self._redriven(fact)
             case Purged():
                 self.removed = shadow.purge(fact.queue)
@@ -122,6 +128,11 @@ class Probe:
                 shadow.producers[fact.producer] = fact.time_ms
             case ProducersExpired():
                 forget_producers(shadow, fact.producers)
+
+    def _check_one_batch(self, fact: Fact, position: int) -> None:
+        """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
+        if position >= 0 and self._moved_end >= 0 and position != self._moved_end + LENGTH_BYTES:
+            raise Violation("I14", f"{fact} is in another batch than its copy: {position:#x}, {self._moved_end:#x}")
 
     def _buried(self, fact: Dead) -> None:
         queue = self.shadow.queues[fact.queue]

@@ -1,0 +1,232 @@
+"""Deliberately broken brokers (T27): the canaries. A simulator that lets one of them live proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+from penstock.core import delivery, settling
+from penstock.core.broker import Broker, Delivery
+from penstock.core.queue import Group, Queue, Stream
+from penstock.core.session import Consumer, Session
+from penstock.core.values import ACK
+from penstock.engine import engine as engine_module
+from penstock.engine.engine import Commit, Engine
+from penstock.engine.housekeeping import Cycle, Housekeeping, Io
+from penstock.storage.errors import StorageError
+from penstock.storage.recovery import Recovery
+from penstock.storage.segments import Segment
+from penstock.storage.writer import SegmentWriter
+
+
+@contextmanager
+def no_sync() -> Iterator[None]:
+    """Nothing is synced, and everything is said to be."""
+
+    def sync(self: SegmentWriter) -> None:
+        self.durable_position = self.written_end
+
+    with patch.object(SegmentWriter, "_sync", sync):
+        yield
+
+
+@contextmanager
+def no_directory_sync() -> Iterator[None]:
+    """Segments are synced, their directory entries are not."""
+    original = SegmentWriter._sync
+
+    def sync(self: SegmentWriter) -> None:
+        self._entry_durable = True
+        original(self)
+
+    with patch.object(SegmentWriter, "_sync", sync):
+        yield
+
+
+@contextmanager
+def sync_again_after_failure() -> Iterator[None]:
+    """A failed sync is tried once more, and believed."""
+    original = SegmentWriter._sync
+
+    def sync(self: SegmentWriter) -> None:
+        try:
+            original(self)
+        except StorageError:
+            original(self)
+
+    with patch.object(SegmentWriter, "_sync", sync):
+        yield
+
+
+@contextmanager
+def tail_not_rewritten() -> Iterator[None]:
+    """After an unclean stop the page cache is taken for the disk (storage rule 5)."""
+
+    def rewrite(self: Recovery, segment: Segment) -> None:
+        self._proven = segment.end_position
+
+    with patch.object(Recovery, "_rewrite", rewrite):
+        yield
+
+
+@contextmanager
+def confirm_when_written() -> Iterator[None]:
+    """Confirms of level synced leave after the write."""
+
+    def written(self: Engine, commit: Commit) -> None:
+        confirms, commit.pending.confirms = commit.pending.confirms, []
+        self.send_confirms(confirms)
+
+    with patch.object(Engine, "written", written):
+        yield
+
+
+@contextmanager
+def deliver_before_durable() -> Iterator[None]:
+    """What was published is visible at once."""
+    original = Engine._collect
+
+    def collect(self: Engine) -> None:
+        for queue in self.broker.published_queues:
+            delivery.make_visible(self.broker, queue, queue.log.next_offset)
+        original(self)
+
+    with patch.object(Engine, "_collect", collect):
+        yield
+
+
+@contextmanager
+def settle_without_tag_check() -> Iterator[None]:
+    """An ack counts whoever holds the tag."""
+    original = settling.settle
+
+    def settle(broker: Broker, session: Session, outcome: int, ranges: Iterable[tuple[int, int]], *rest: Any) -> Any:
+        stale = original(broker, session, outcome, ranges, *rest)
+        for first, last in stale if outcome == ACK else ():
+            for other in list(broker.sessions.values()):
+                settling._acknowledge(broker, other.take(first, last + 1))
+        return stale
+
+    with patch.object(settling, "settle", settle):
+        yield
+
+
+@contextmanager
+def credit_off_by_one() -> Iterator[None]:
+    """A consumer gets one message more than it asked for."""
+
+    def wants(self: Consumer) -> bool:
+        return self.leased_messages <= self.prefetch_messages and self.leased_bytes < self.prefetch_bytes
+
+    def room_for(self: Consumer, unit_bytes: int) -> int:
+        return max(1, min(self.prefetch_messages + 1 - self.leased_messages, 1))
+
+    with patch.object(Consumer, "wants", wants), patch.object(Consumer, "room_for", room_for):
+        yield
+
+
+@contextmanager
+def requeue_at_the_end() -> Iterator[None]:
+    """What comes back is handed out in the order of coming back."""
+
+    def give_back(self: Group, first: int, end: int) -> None:
+        self._returned.append((first, end))
+        self.returned_count += end - first
+
+    with patch.object(Group, "give_back", give_back):
+        yield
+
+
+@contextmanager
+def no_deduplication() -> Iterator[None]:
+    """A block that is sent again is stored again."""
+    original = Stream.advance
+
+    def advance(self: Stream, first_sequence: int, count: int, offset: int) -> None:
+        original(self, first_sequence, count, offset)
+        self.last_sequence = 0
+
+    with patch.object(Stream, "advance", advance):
+        yield
+
+
+@contextmanager
+def batches_split_anywhere() -> Iterator[None]:
+    """A dead letter's copy and the end of its original may be in two batches."""
+    with patch.object(engine_module, "_SECOND_HALVES", ()):
+        yield
+
+
+@contextmanager
+def discard_by_snapshot_alone() -> Iterator[None]:
+    """Segments in front of the older snapshot go, needed or not."""
+
+    def discard(self: Housekeeping) -> Cycle:
+        older = self._snapshots.older_position
+        if older is not None:
+            yield Io(lambda: self._journal.discard_before(older))
+
+    with patch.object(Housekeeping, "_discard", discard):
+        yield
+
+
+@contextmanager
+def expired_leases_kept() -> Iterator[None]:
+    """Leases never end by time."""
+
+    def expire(broker: Broker, now_ms: int) -> None:
+        broker.deadlines.pop_due(now_ms)
+
+    with patch.object(settling, "expire_leases", expire):
+        yield
+
+
+@contextmanager
+def purge_takes_leased() -> Iterator[None]:
+    """A purge ends what consumers hold as well."""
+
+    def take_unleased(self: Group) -> tuple[tuple[int, int], ...]:
+        self._returned, self._due = [], []
+        self.returned_count = self.delayed_count = 0
+        low, end = self.low_offset, self.queue.log.next_offset
+        return ((low, self.next_offset), (self.next_offset, end)) if low < end else ()
+
+    with patch.object(Group, "take_unleased", take_unleased):
+        yield
+
+
+@contextmanager
+def deliveries_out_of_order() -> Iterator[None]:
+    """The deliveries of a turn leave backwards."""
+    original = Engine._send
+
+    def send(self: Engine) -> None:
+        queues: dict[Queue, None] = {one.queue: None for one in self.broker.deliveries}
+        deliveries: list[Delivery] = self.broker.deliveries
+        if queues:
+            self.broker.deliveries = deliveries[::-1]
+        original(self)
+
+    with patch.object(Engine, "_send", send):
+        yield
+
+
+MUTANTS: Final = (
+    no_sync,
+    no_directory_sync,
+    sync_again_after_failure,
+    tail_not_rewritten,
+    confirm_when_written,
+    deliver_before_durable,
+    settle_without_tag_check,
+    credit_off_by_one,
+    requeue_at_the_end,
+    no_deduplication,
+    batches_split_anywhere,
+    discard_by_snapshot_alone,
+    expired_leases_kept,
+    purge_takes_leased,
+    deliveries_out_of_order,
+)
