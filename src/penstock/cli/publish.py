@@ -190,9 +190,9 @@ async def _send_lines(
     try:
         async with publisher:
             while not publisher.errors and (lines := await asyncio.to_thread(reader.read)):
+                tally.sent += len(lines)
                 for line in lines:
                     await publisher.send(line if plain else envelope.message(line))
-                tally.sent += len(lines)
                 tally.confirmed = publisher.confirmed_count
                 meter.update(reader.bytes_read, tally.text())
     finally:

@@ -13,6 +13,7 @@
 """
 
 from penstock_client.client import Client, connect
+from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
     ClientClosed,
     ConnectionLost,
@@ -33,7 +34,7 @@ from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
 from penstock_client.queue import Queue, QueueInfo
-from penstock_client.received import Batch, DeadLetter, Failure, ReceivedMessage
+from penstock_client.received import Batch, ReceivedMessage
 
 __version__ = "0.1.0"
 

@@ -6,24 +6,25 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 from penstock_client.backoff import Backoff
-from penstock_client.consumer import Consumer
+from penstock_client.consumer import Consumer, Subscription
 from penstock_client.errors import (
     ClientClosed,
     ConnectionLost,
     ConnectionRefused,
     PenstockError,
     RequestTimeout,
-    UnknownQueue,
 )
+from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles
 from penstock_client.link import Handlers, Link, open_link, read_reply
 from penstock_client.message import Confirm
-from penstock_client.producer import Producer
-from penstock_client.publisher import ClientPublisher, SinglePublishes
+from penstock_client.outgoing import Outgoing
+from penstock_client.producer import Producer, too_large
+from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.url import parse_url
 from penstock_client.wire import control
@@ -31,6 +32,7 @@ from penstock_client.wire.entries import Outcome, decode_deliver, decode_stale
 from penstock_client.wire.frames import Frame, FrameType
 
 CONNECT_TIMEOUT_S: Final = 5.0
+DRAIN_TIMEOUT_S: Final = 30.0
 RECONNECT_TIMEOUT_S: Final = 60.0
 REQUEST_TIMEOUT_S: Final = 30.0
 log: Final = logging.getLogger("penstock_client")
@@ -50,14 +52,14 @@ class Client:
     ) -> None:
         self.url = url
         self.producer = Producer()
-        self.draining = False
+        self.gathering = Gathering(self.producer)
         self.stale_count = 0
         """Outcomes of messages whose lease had ended: those messages come again."""
         self._address = parse_url(url)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._connect_timeout_s = connect_timeout
         self._reconnect_timeout_s = reconnect_timeout
-        self._request_timeout_s = request_timeout
+        self.request_timeout_s = request_timeout
         self._handlers = Handlers(
             self.producer.take_confirms, self._deliver, self._stale, self._consumer_cancelled, self._lost
         )
@@ -66,48 +68,58 @@ class Client:
         self._error: PenstockError | None = None
         self._consumers: dict[int, Consumer] = {}
         self._next_consumer = 1
-        self._singles: dict[int, SinglePublishes] = {}
-        self._producing: asyncio.Lock = asyncio.Lock()
-        self._producing_link: Link | None = None
+        self._singles: dict[tuple[str, int], Singles] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._produces = False
         self._supervisor: asyncio.Task[None] | None = None
 
     # -- beginning and end ---------------------------------------------------------------------------------------------
 
     async def open(self) -> Self:
         """Connect for the first time. Raises ConnectionLost or ConnectionRefused."""
-        self._link = await open_link(self._address, self._handlers, self._name, self._connect_timeout_s)
+        link = await open_link(self._address, self._handlers, self._name, self._connect_timeout_s)
+        if link.error is not None:
+            raise link.error
+        self._link = link
         self._linked.set()
         return self
 
     async def close(self) -> None:
         """Send what is gathered and close. What is leased goes back to the broker; unconfirmed publishes are waited
-        for as long as a request would be.
+        for as long as a request would be, but not for a connection that is not there.
         """
         if self._error is None:
             await self._settle_publishes()
-            for consumer in list(self._consumers.values()):
-                await consumer.close()
-        self._fail(ClientClosed("the client was closed"))
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.wait([self._supervisor])
+            await asyncio.gather(*(consumer.close() for consumer in list(self._consumers.values())))
         link, self._link = self._link, None
+        self._fail(ClientClosed("the client was closed"))
+        for task in (self._supervisor, self._starting):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if link is not None:
             await link.close()
 
-    async def drain(self) -> None:
-        """Stop gracefully: no new deliveries, iterations end after what runs, the rest goes back, then close."""
-        self.draining = True
-        for consumer in list(self._consumers.values()):
-            try:
-                await consumer.stop_credit()
-            except PenstockError as error:
-                log.debug("draining: %s", error)
-            consumer.release_arrived()
+    async def drain(self, timeout: float | None = DRAIN_TIMEOUT_S) -> None:  # noqa: ASYNC109  a caller's own would leave it open
+        """Stop gracefully: no new deliveries, iterations end, what was handed out may be settled for up to ``timeout``
+        seconds (None: as long as it takes), the rest goes back, then close.
+        """
+        consumers = list(self._consumers.values())
+        for consumer in consumers:
             consumer.end()
-        while self._consumers and self._error is None:
-            await self._one_consumer_less()
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.gather(*(self._drained(consumer) for consumer in consumers))
+        except TimeoutError:
+            log.warning("draining took longer than %g s: what is still open is delivered again", timeout)
         await self.close()
+
+    async def _drained(self, consumer: Consumer) -> None:
+        try:
+            await consumer.stop_credit()
+        except PenstockError as error:
+            log.debug("draining: %s", error)
+        await consumer.finished()
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,7 +163,7 @@ class Client:
     async def ask(self, frame_type: int, payload: bytes, *, once: bool = False) -> Frame:
         """Send a request and return its reply frame; repeated when the connection was lost, unless ``once``."""
         try:
-            async with asyncio.timeout(self._request_timeout_s):
+            async with asyncio.timeout(self.request_timeout_s):
                 while True:
                     link = await self.link()
                     try:
@@ -162,86 +174,109 @@ class Client:
                                 f"{error}; whether the request was carried out is not known"
                             ) from error
         except TimeoutError as error:
-            raise RequestTimeout(f"no answer within {self._request_timeout_s:g} s") from error
+            raise RequestTimeout(f"no answer within {self.request_timeout_s:g} s") from error
 
     async def link(self) -> Link:
         """Return the connection, waiting for it to be won back. Raises what ended the client."""
         while True:
             if self._error is not None:
                 raise self._error
-            if self._link is not None and self._linked.is_set():
+            if self._link is not None:
                 return self._link
             await self._linked.wait()
 
     async def start_producing(self) -> None:
-        """Have a producer on this connection."""
-        link = await self.link()
-        async with self._producing:
-            if self._producing_link is not link and link.error is None:
-                await self.producer.attach(link)
-                self._producing_link = link
-
-    async def singles(self, level: int) -> SinglePublishes:
-        """Return who sends single messages at this level, when the window has room."""
-        if self._producing_link is None or self._producing_link.error is not None:
-            await self.start_producing()
+        """Have a producer; from then on reconnecting has it too."""
+        while not self._produces:
+            link = await self.link()
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.get_running_loop().create_task(self._start_producing(link))
+            await asyncio.shield(self._starting)
         if self._error is not None:
             raise self._error
-        if not self.producer.has_room:
-            await self.producer.room()
-        singles = self._singles.get(level)
+
+    async def _start_producing(self, link: Link) -> None:
+        try:
+            async with asyncio.timeout(self.request_timeout_s):
+                await self.producer.attach(link)
+            self._produces = True
+        except ConnectionLost:
+            pass  # won back, or the next look at the connection raises why not
+        except TimeoutError as error:
+            raise RequestTimeout(f"no answer within {self.request_timeout_s:g} s") from error
+
+    async def publish(self, queue: str, message: Outgoing, level: int) -> Confirm:
+        """Publish one message, with what else is published meanwhile; return its confirm."""
+        await self._room_for([message])
+        singles = self._singles.get((queue, level))
         if singles is None:
-            singles = self._singles[level] = SinglePublishes(self, level)
-        return singles
+            singles = self._singles[queue, level] = Singles(self.producer.route(queue), level)
+        confirm = singles.add(message)
+        if len(singles.messages) == 1:
+            self.gathering.begin(singles)
+        elif len(singles.messages) >= BLOCK_MESSAGES:
+            self.gathering.flush()
+        return await confirm
 
-    async def breathe(self) -> None:
-        """Let the loop read what has arrived."""
-        await asyncio.sleep(0)
-
-    async def all_confirms(self, futures: Iterable[asyncio.Future[Confirm]]) -> list[Confirm]:
-        """Return every confirm; raises the first error when all are known."""
+    async def publish_many(self, queue: str, messages: Sequence[Outgoing], level: int) -> list[Confirm]:
+        """Publish messages in blocks; return their confirms, in order. Raises the first error, when all are known."""
+        await self._room_for(messages)
+        route = self.producer.route(queue)
+        futures: list[asyncio.Future[Confirm]] = []
+        for start in range(0, len(messages), BLOCK_MESSAGES):
+            if not self.producer.has_room:
+                await self.producer.room()
+            singles = Singles(route, level)
+            futures += [singles.add(message) for message in messages[start : start + BLOCK_MESSAGES]]
+            self.producer.send(singles.seal())
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, Confirm)]
 
-    async def subscribe(self, queue: str, prefetch: int, prefetch_bytes: int, name: str) -> Consumer:
+    async def _room_for(self, messages: Sequence[Outgoing]) -> None:
+        """Return when messages may be sent; raises when the broker would not take one of them."""
+        if not self._produces or self._error is not None:
+            await self.start_producing()
+        for message in messages:
+            body_bytes = len(message if isinstance(message, bytes) else message.body)
+            if body_bytes > self.producer.body_bytes_max:
+                raise too_large(body_bytes, self.producer.body_bytes_max)
+        if not self.producer.has_room:
+            await self.producer.room()
+
+    async def subscribe(self, subscription: Subscription) -> Consumer:
         """Add a consumer. Raises UnknownQueue and what else the broker refuses."""
+        if not subscription.name:
+            subscription = subscription._replace(name=self._name)
         while True:
             link = await self.link()
-            consumer = Consumer(self, queue, self._next_consumer, prefetch, prefetch_bytes, name or self._name)
+            consumer = Consumer(self, self._next_consumer, subscription)
             self._next_consumer += 1
-            self._consumers[consumer.number] = consumer
             try:
-                await consumer.attach(link)
+                async with asyncio.timeout(self.request_timeout_s):
+                    self._consumers[consumer.number] = consumer
+                    await consumer.attach(link)
                 return consumer
             except ConnectionLost:
                 self._consumers.pop(consumer.number, None)
-            except BaseException:
+            except BaseException as error:
                 self._consumers.pop(consumer.number, None)
+                if not isinstance(error, PenstockError):  # given up here, while the broker may be granting it
+                    link.send(FrameType.CANCEL, control.pack({"consumer": consumer.number, "release": True}))
+                if isinstance(error, TimeoutError):
+                    raise RequestTimeout(f"no answer within {self.request_timeout_s:g} s") from error
                 raise
 
     def forget_consumer(self, consumer: Consumer) -> None:
         """A consumer ended."""
         self._consumers.pop(consumer.number, None)
-        if self._fewer_consumers is not None and not self._fewer_consumers.done():
-            self._fewer_consumers.set_result(None)
 
     def count_stale(self, count: int) -> None:
         """Outcomes came too late."""
         self.stale_count += count
-        log.info("%d message(s) were settled after their lease had ended; they are delivered again", count)
-
-    @property
-    def is_congested(self) -> bool:
-        """True while the socket takes nothing."""
-        return self._link is not None and not self._link.is_writable
-
-    async def uncongested(self) -> None:
-        """Return when the socket takes more, or is gone."""
-        if self._link is not None:
-            await self._link.writable()
+        log.warning("%d message(s) were settled after their lease had ended; they are delivered again", count)
 
     # -- what the link calls -------------------------------------------------------------------------------------------
 
@@ -253,7 +288,7 @@ class Client:
 
     def _stale(self, payload: bytes) -> None:
         outcome, ranges = decode_stale(payload)
-        if outcome not in (Outcome.EXTEND, Outcome.STARTED):
+        if outcome in (Outcome.ACK, Outcome.NACK, Outcome.REJECT):
             self.count_stale(sum(last - first + 1 for first, last in ranges))
 
     def _consumer_cancelled(self, notice: dict[str, Any]) -> None:
@@ -261,17 +296,27 @@ class Client:
         if consumer is not None:
             consumer.cancelled(notice)
 
-    def _lost(self, error: PenstockError) -> None:
+    def _lost(self, link: Link, error: PenstockError) -> None:
+        if link is not self._link:
+            return  # lost while it was being restored: the one supervisor tries again, a second would subscribe twice
+        self._link = None
         self._linked.clear()
+        self._detach()
+        if isinstance(error, ConnectionRefused):
+            self._fail(error)
+            return
+        log.info("%s; reconnecting", error)
+        self._supervisor = asyncio.get_running_loop().create_task(self._reconnect(error))
+        self._supervisor.add_done_callback(self._supervisor_ended)
+
+    def _supervisor_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(ConnectionLost(f"reconnecting failed: {error!r}"))
+
+    def _detach(self) -> None:
         self.producer.detach()
         for consumer in list(self._consumers.values()):
             consumer.detach()
-        if self._error is None:
-            if isinstance(error, ConnectionRefused):
-                self._fail(error)
-            else:
-                log.info("%s; reconnecting", error)
-                self._supervisor = asyncio.get_running_loop().create_task(self._reconnect(error))
 
     async def _reconnect(self, cause: PenstockError) -> None:
         """Win the connection back, and everything that lived on it, or fail everything that waits."""
@@ -279,36 +324,48 @@ class Client:
         until_s = loop.time() + self._reconnect_timeout_s
         backoff = Backoff()
         while True:
-            link: Link | None = None
             try:
-                link = await open_link(self._address, self._handlers, self._name, self._connect_timeout_s)
-                await self._restore(link)
-                self._link = link
+                self._link = await self._restored_link()
                 self._linked.set()
                 log.info("reconnected to %s", self.url)
                 return
             except ConnectionLost as error:
-                if loop.time() >= until_s:
+                left_s = until_s - loop.time()
+                if left_s <= 0:
                     text = f"{cause}; not won back within {self._reconnect_timeout_s:g} s, the last attempt: {error}"
                     self._fail(ConnectionLost(text))
                     return
+                await asyncio.sleep(min(backoff.next_s(), left_s))
             except PenstockError as error:
                 self._fail(error)
-                if link is not None:
-                    link.abort(ConnectionLost("the connection was given up"))
                 return
-            await asyncio.sleep(backoff.next_s())
+
+    async def _restored_link(self) -> Link:
+        """Return a new connection with everything that lived on the last one."""
+        link = await open_link(self._address, self._handlers, self._name, self._connect_timeout_s)
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._restore(link)
+            if link.error is not None:
+                raise ConnectionLost(f"lost again while it was restored: {link.error}")
+        except BaseException as error:
+            self._detach()
+            link.abort(ConnectionLost("the connection was given up"))
+            if isinstance(error, TimeoutError):
+                raise ConnectionLost(f"no answer within {self._connect_timeout_s:g} s") from error
+            raise
+        return link
 
     async def _restore(self, link: Link) -> None:
-        if self.producer.is_used:
-            async with self._producing:
-                await self.producer.attach(link)
-                self._producing_link = link
+        if self._produces:
+            await self.producer.attach(link)
         for consumer in list(self._consumers.values()):
-            if consumer.error is None and not consumer.closed:
+            if consumer.error is None and not consumer.ended:
                 try:
                     await consumer.attach(link)
-                except UnknownQueue as error:
+                except ConnectionLost:
+                    raise
+                except PenstockError as error:
                     consumer.fail(error)
 
     def _fail(self, error: PenstockError) -> None:
@@ -317,26 +374,21 @@ class Client:
             return
         self._error = error
         self._linked.set()
+        self.gathering.flush()
         self.producer.fail(error)
         for consumer in list(self._consumers.values()):
+            consumer.detach()
             consumer.fail(error)
-        if self._fewer_consumers is not None and not self._fewer_consumers.done():
-            self._fewer_consumers.set_result(None)
 
     async def _settle_publishes(self) -> None:
-        if not self.producer.unconfirmed_messages:
-            await asyncio.sleep(0)  # what was published in this turn is sent now
+        self.gathering.flush()
+        if self._link is None:
+            return
         try:
-            async with asyncio.timeout(self._request_timeout_s):
-                await self.producer.all_settled()
+            async with asyncio.timeout(self.request_timeout_s):
+                await self.producer.settled()
         except TimeoutError:
             log.warning("closing with %d messages unconfirmed", self.producer.unconfirmed_messages)
-
-    _fewer_consumers: asyncio.Future[None] | None = None
-
-    async def _one_consumer_less(self) -> None:
-        self._fewer_consumers = asyncio.get_running_loop().create_future()
-        await self._fewer_consumers
 
 
 class Connecting:

@@ -85,14 +85,17 @@ class PublishUnconfirmed(PenstockError):
 
 
 class PublishFailed(PenstockError):
-    """Some messages of a publisher were not stored. ``errors`` has one error for each failed run of messages."""
+    """Some messages of a publisher were not stored. ``errors`` has the first errors, one for each failed block;
+    ``count`` is how many messages failed.
+    """
 
     code = "publish-failed"
 
-    def __init__(self, errors: list[PenstockError]) -> None:
-        first = f"{errors[0]}" if errors else ""
-        super().__init__(f"{len(errors)} publishes failed, the first: {first}")
-        self.errors = errors
+    def __init__(self, errors: list[PenstockError], count: int) -> None:
+        messages = "1 message" if count == 1 else f"{count} messages"
+        super().__init__(f"{messages} not published, the first: {errors[0]}")
+        self.errors = list(errors)
+        self.count = count
 
 
 class DiskFull(PublishRefused):

@@ -33,13 +33,13 @@ class Limits(NamedTuple):
 
 
 class Handlers(NamedTuple):
-    """Who takes what arrives unasked. Called on the loop; must not raise."""
+    """Who takes what arrives unasked. Called on the loop; may raise WireError, which ends the connection."""
 
     confirm: Callable[[bytes], None]
     deliver: Callable[[bytes], None]
     stale: Callable[[bytes], None]
     cancelled: Callable[[dict[str, Any]], None]
-    lost: Callable[[PenstockError], None]
+    lost: Callable[[Link, PenstockError], None]
 
 
 class Link(asyncio.Protocol):
@@ -61,8 +61,6 @@ class Link(asyncio.Protocol):
         self._spoke = False
         self._ready = False
         self._timer: asyncio.TimerHandle | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -89,15 +87,6 @@ class Link(asyncio.Protocol):
         """Send a control request and return the map of its reply. Raises what the broker refused it with."""
         return read_reply(await self.ask(frame_type, control.pack(arguments)))
 
-    async def writable(self) -> None:
-        """Return when the socket takes more."""
-        await self._writable.wait()
-
-    @property
-    def is_writable(self) -> bool:
-        """False while the socket is full."""
-        return self._writable.is_set()
-
     async def handshake(self, name: str) -> None:
         """Introduce this client and authenticate. Raises ConnectionRefused or ConnectionLost."""
         self._transport.write(PREAMBLE)
@@ -107,11 +96,15 @@ class Link(asyncio.Protocol):
         if "ANONYMOUS" not in welcome.get("mechanisms", ()):
             raise ConnectionRefused("the broker wants a user, which this version of the client cannot give")
         ready = await self.request(FrameType.AUTH, {"mechanism": "ANONYMOUS", "response": b""})
-        self.session = ready["session"]
-        self.limits = Limits(*(ready[field] for field in Limits._fields))
+        try:
+            self.session = int(ready["session"])
+            self.limits = Limits(*(int(ready[field]) for field in Limits._fields))
+            heartbeat_s = int(ready["heartbeat_ms"]) / 1000
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProtocolViolation(f"READY lacks what it must have: {error!r}") from error
         # Replies may be larger than what we may send: a page of queues, a peek.
         self._reader.frame_bytes_max = max(self.limits.frame_bytes_max, _CONTROL_REPLY_BYTES_MAX)
-        self._heartbeat_s = min(self._heartbeat_s, ready["heartbeat_ms"] / 1000)
+        self._heartbeat_s = min(self._heartbeat_s, heartbeat_s)
         self._ready = True
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
 
@@ -152,14 +145,6 @@ class Link(asyncio.Protocol):
         """Fail what waits."""
         if self.error is None:
             self._lose(ConnectionLost(f"the connection to the broker was lost: {exc or 'it was closed'}"))
-
-    def pause_writing(self) -> None:
-        """The socket is full."""
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        """The socket takes more."""
-        self._writable.set()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -202,20 +187,33 @@ class Link(asyncio.Protocol):
         self.error = error
         if self._timer:
             self._timer.cancel()
-        self._writable.set()
         for future in list(self._replies.values()):
             if not future.done():
                 future.set_exception(error)
         if self._ready:
-            self._handlers.lost(error)
+            self._handlers.lost(self, error)
 
 
 def read_reply(frame: Frame) -> dict[str, Any]:
     """Return the map of a reply frame; raises what it says was refused."""
-    result = control.unpack(frame.payload, _CONTROL_REPLY_BYTES_MAX)
-    if frame.type == _ERROR:
-        raise error_of(str(result.get("error", "")), str(result.get("message", "")))
-    return result
+    error = reply_error(frame)
+    if error is not None:
+        raise error
+    try:
+        return control.unpack(frame.payload, _CONTROL_REPLY_BYTES_MAX)
+    except WireError as violation:
+        raise ProtocolViolation(violation.message) from violation
+
+
+def reply_error(frame: Frame) -> PenstockError | None:
+    """Return what a reply frame says was refused, if it does."""
+    if frame.type != _ERROR:
+        return None
+    try:
+        refusal = control.unpack(frame.payload)
+    except WireError as violation:
+        return ProtocolViolation(violation.message)
+    return error_of(str(refusal.get("error", "")), str(refusal.get("message", "")))
 
 
 def _refused(code: int, message: str) -> PenstockError:
@@ -254,4 +252,4 @@ def _discard(link: Link | None) -> None:
         link.abort(ConnectionLost("the connection was given up"))
 
 
-__all__ = ["Handlers", "Limits", "Link", "open_link", "read_reply"]
+__all__ = ["Handlers", "Limits", "Link", "open_link", "read_reply", "reply_error"]

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from penstock_client.received import Batch, Delivery, ReceivedMessage
+from penstock_client.consumer import Consumer, Subscription
+from penstock_client.delivery import HANDED, Delivery
+from penstock_client.received import Batch, ReceivedMessage
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
-    from penstock_client.consumer import Consumer
 
 
 class Messages:
     """``async with jobs.consume() as messages: async for message in messages: ...``.
 
     Leaving the block gives back what was not handed out. The iteration ends when the client drains, and raises when it
-    cannot go on: the queue was deleted, the connection was not won back.
+    cannot go on: the queue was deleted, the connection was not won back. A wait that is cancelled or times out loses
+    nothing: the next one goes on.
     """
 
-    def __init__(self, client: Client, queue: str, prefetch: int, prefetch_bytes: int, name: str) -> None:
+    def __init__(self, client: Client, subscription: Subscription) -> None:
         self._client = client
-        self._options = (queue, prefetch, prefetch_bytes, name)
+        self._subscription = subscription
         self._consumer: Consumer | None = None
-        self._delivery: Delivery | None = None
-        self._bodies: list[bytes] = []
-        self._index = 0
+        self.delivery: Delivery
+        self.index = 0
+        self.end = 0
+        """The run at hand: its messages from ``index`` up to ``end`` are the next to be handed out."""
+        self._gathered: deque[tuple[Delivery, int, int]] = deque()
+        """Parts of runs, from one index up to another, taken for a list that is not complete."""
 
     async def __aenter__(self) -> Self:
-        self._consumer = await self._client.subscribe(*self._options)
+        self._consumer = await self._client.subscribe(self._subscription)
+        self._consumer.when_interrupted = self._drop
         return self
 
     async def __aexit__(
@@ -38,88 +44,109 @@ class Messages:
     ) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            if self._delivery is not None:
-                consumer.release_rest(self._delivery, self._index)
-            self._delivery, self._bodies = None, []
             await consumer.close()
 
-    def __aiter__(self) -> AsyncIterator[ReceivedMessage]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ReceivedMessage:
-        index = self._index
-        if index >= len(self._bodies) and not await self._next_run(None):
-            raise StopAsyncIteration
-        index = self._index
-        self._index = index + 1
-        delivery = self._delivery
-        assert delivery is not None, "a run of messages is at hand"
-        consumer = self._consumer
-        assert consumer is not None, "iterate inside the block"
-        consumer.handed_up_to = delivery.first_tag + index + 1
-        if consumer.flush_timer is None:
-            consumer.plan_flush()
-        return ReceivedMessage(delivery, index, self._bodies[index])
+        index = self.index
+        if index >= self.end:
+            if not await self.next_run():
+                raise StopAsyncIteration
+            index = self.index
+        self.index = index + 1
+        delivery = self.delivery
+        delivery.marks[index] = HANDED
+        if delivery.clean:
+            delivery.holdings.touched(delivery)
+        return ReceivedMessage(delivery, index, delivery.bodies[index])
 
-    async def batches(self, max: int = 500, wait: float = 0.05) -> AsyncIterator[Batch]:  # noqa: A002  the API's word
-        """Yield lists of up to ``max`` messages; a list is not held back longer than ``wait`` seconds for more."""
-        loop = asyncio.get_running_loop()
-        batch = Batch()
-        until_s = 0.0
-        while True:
-            while self._index < len(self._bodies) and len(batch) < max:
-                self._take_into(batch, max)
-            if len(batch) >= max:
-                yield batch
-                batch = Batch()
-            elif not batch:
-                if not await self._next_run(None):
-                    return
-                until_s = loop.time() + wait
-            elif not await self._next_run(until_s - loop.time()):
-                yield batch
-                batch = Batch()
+    def batches(self, max: int = 500, wait: float = 0.05) -> Batches:  # noqa: A002  the API's word
+        """Iterate over lists of up to ``max`` messages; none is held back longer than ``wait`` seconds for more.
+
+        A list is never longer than the prefetch: more than that is not held at once.
+        """
+        return Batches(self, min(max, self._subscription.prefetch), wait)
 
     async def next_run(self) -> Delivery | None:
-        """Return the next run of messages, all at hand for ``mark_handed``; None when the iteration is over."""
-        if not await self._next_run(None):
-            return None
-        self._index = 0
-        return self._delivery
-
-    def mark_handed(self, index: int) -> None:
-        """The application has the message at ``index`` of the run now. May be called from another thread."""
-        delivery, consumer = self._delivery, self._consumer
-        if delivery is not None and consumer is not None:
-            self._index = index + 1
-            consumer.handed_up_to = delivery.first_tag + index + 1
-
-    def _take_into(self, batch: Batch, most: int) -> None:
-        delivery, consumer = self._delivery, self._consumer
-        assert delivery is not None, "a run of messages is at hand"
-        assert consumer is not None, "iterate inside the block"
-        first = self._index
-        end = min(len(self._bodies), first + most - len(batch))
-        batch += [ReceivedMessage(delivery, i, body) for i, body in enumerate(self._bodies[first:end], first)]
-        self._index = end
-        consumer.handed_up_to = delivery.first_tag + end
-        if consumer.flush_timer is None:
-            consumer.plan_flush()
-
-    async def _next_run(self, timeout_s: float | None) -> bool:
-        """Have the next run of messages at hand; False when there is none in time or the iteration is over."""
+        """Have the next run of messages at hand, and return it; None when the iteration is over."""
         consumer = self._consumer
         if consumer is None:
             raise RuntimeError("messages are iterated inside `async with queue.consume() as messages`")
-        self._delivery, self._bodies, self._index = None, [], 0
+        if self._gathered:
+            self.delivery, self.index, self.end = self._gathered.popleft()
+            return self.delivery
         while (delivery := consumer.take_arrived()) is None:
-            if timeout_s is not None and timeout_s <= 0:
-                return False
-            if consumer.closed or self._client.draining:
+            if consumer.ended:
                 consumer.flush()
-                return False
-            await consumer.wait(timeout_s)
-            if timeout_s is not None and not consumer.has_arrived:
-                return False
-        self._delivery, self._bodies = delivery, delivery.bodies
-        return True
+                return None
+            await consumer.wait()
+        self.delivery, self.index, self.end = delivery, 0, len(delivery.marks)
+        return delivery
+
+    async def next_batch(self, count_max: int, wait_s: float) -> Batch | None:
+        """Return up to so many messages, the first as soon as there is one; None when the iteration is over."""
+        while True:
+            if not self._gathered and self.index >= self.end and not await self.next_run():
+                return None
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._gather(count_max)
+            except TimeoutError:
+                pass
+            batch = self._hand_out(count_max)
+            if batch:
+                return batch
+
+    async def _gather(self, count_max: int) -> None:
+        """Return when so many messages are gathered. Until they are handed out they are held and nothing more."""
+        gathered = self._gathered
+        if self.index < self.end:
+            gathered.append((self.delivery, self.index, self.end))
+            self.index = self.end
+        while sum(end - first for _, first, end in gathered) < count_max and (consumer := self._consumer) is not None:
+            delivery = consumer.take_arrived()
+            if delivery is not None:
+                gathered.append((delivery, 0, len(delivery.marks)))
+            elif consumer.ended:
+                return
+            else:
+                await consumer.wait()
+
+    def _hand_out(self, count_max: int) -> Batch:
+        batch, gathered = Batch(), self._gathered
+        while gathered and len(batch) < count_max:
+            delivery, first, end = gathered.popleft()
+            most = first + count_max - len(batch)
+            if end > most:
+                gathered.appendleft((delivery, most, end))
+                end = most
+            delivery.marks[first:end] = bytes((HANDED,)) * (end - first)
+            if delivery.clean:
+                delivery.holdings.touched(delivery)
+            batch += [ReceivedMessage(delivery, i, body) for i, body in enumerate(delivery.bodies[first:end], first)]
+        return batch
+
+    def _drop(self) -> None:
+        """What is at hand is not to be handed out any more."""
+        self.index = self.end = 0
+        self._gathered.clear()
+
+
+class Batches:
+    """Iterates over lists of messages. What was gathered when a wait is cancelled is in the next list."""
+
+    def __init__(self, messages: Messages, count_max: int, wait_s: float) -> None:
+        self._messages = messages
+        self._count_max = count_max
+        self._wait_s = wait_s
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        batch = await self._messages.next_batch(self._count_max, self._wait_s)
+        if batch is None:
+            raise StopAsyncIteration
+        return batch

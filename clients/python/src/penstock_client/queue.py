@@ -6,12 +6,15 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from penstock_client.consumer import Subscription
+from penstock_client.delivery import PEEKED, Delivery
+from penstock_client.gathering import level_of
 from penstock_client.link import read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
-from penstock_client.producer import plain_body
-from penstock_client.publisher import Publisher, level_of
-from penstock_client.received import Delivery, ReceivedMessage
+from penstock_client.outgoing import prepare
+from penstock_client.publisher import Publisher
+from penstock_client.received import ReceivedMessage
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
 from penstock_client.wire.frames import FrameType
@@ -135,22 +138,12 @@ class Queue:
 
     async def publish(self, message: Publishable, *, durability: str = "synced") -> Confirm:
         """Publish one message; it is on disk when this returns (``written``: with the operating system)."""
-        body = plain_body(message)
-        singles = await self._client.singles(level_of(durability))
-        return await singles.add(self.name, body)
+        return await self._client.publish(self.name, prepare(message), level_of(durability))
 
     async def publish_many(self, messages: Iterable[Publishable], *, durability: str = "synced") -> list[Confirm]:
         """Publish messages together; return one confirm each, in order. Raises the first error, after all are known."""
-        singles = await self._client.singles(level_of(durability))
-        futures = []
-        for message in messages:
-            body = plain_body(message)
-            if not self._client.producer.has_room:
-                await self._client.producer.room()
-            futures.append(singles.add(self.name, body))
-            if len(futures) % 500 == 0:
-                await self._client.breathe()
-        return await self._client.all_confirms(futures)
+        outgoing = [prepare(message) for message in messages]
+        return await self._client.publish_many(self.name, outgoing, level_of(durability))
 
     def publisher(self, *, durability: str = "synced") -> Publisher:
         """Publish a stream of messages: ``async with queue.publisher() as publisher: await publisher.send(body)``."""
@@ -164,7 +157,7 @@ class Queue:
         ``prefetch`` messages (and ``prefetch_bytes``) at the most are held unacknowledged; ``name`` is how failure
         histories call this consumer.
         """
-        return Messages(self._client, self.name, prefetch, prefetch_bytes, name)
+        return Messages(self._client, Subscription(self.name, prefetch, prefetch_bytes, name))
 
     async def peek(self, start: int = 0, count: int = 10) -> AsyncIterator[ReceivedMessage]:
         """Look at up to ``count`` messages from offset ``start`` on, leased ones too. Changes nothing."""
@@ -178,7 +171,7 @@ class Queue:
             if not entries:
                 return
             for entry in entries:
-                delivery = Delivery(entry, self.name, None)
+                delivery = Delivery(entry, self.name, PEEKED)
                 for index, body in enumerate(delivery.bodies):
                     yield ReceivedMessage(delivery, index, body)
                 left -= len(delivery.bodies)

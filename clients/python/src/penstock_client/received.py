@@ -1,232 +1,67 @@
-"""Messages that arrived: what they are, and what becomes of them."""
+"""Messages that arrived: what becomes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from traceback import format_exception
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Final
 
-from penstock_client.message import Headers
-from penstock_client.wire.blocks import COLUMN_BODIES, Columns, block_columns, decode_block, decode_bodies
+from penstock_client.delivery import ACKED, LOST, PEEKED, STARTED, Delivery, MessageView
+from penstock_client.holdings import Holdings, Settling
 from penstock_client.wire.entries import NO_DELAY, Outcome
-from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.limits import REASON_BYTES_MAX
-
-if TYPE_CHECKING:
-    from penstock_client.consumer import Consumer
-
-
-class Failure(NamedTuple):
-    """One failed attempt, from a dead letter's history."""
-
-    time: datetime
-    attempt: int
-    consumer: str
-    reason: str
-
-
-class DeadLetter(NamedTuple):
-    """Where a dead letter comes from, and why it died."""
-
-    queue: str
-    offset: int
-    attempts: int
-    reason: str
-    failures: list[Failure]
-
-
-class Delivery:
-    """A run of messages that arrived together; columns beside the bodies are decoded when first touched."""
-
-    __slots__ = ("_columns", "attempt", "block", "bodies", "consumer", "failures", "first_tag", "offset", "open_count",
-                 "published_at_ms", "queue")  # fmt: skip
-
-    def __init__(self, entry: Entry, queue: str, consumer: Consumer | None) -> None:
-        self.block = entry.block
-        self.bodies: list[bytes] = decode_bodies(entry.block)
-        self.attempt = entry.attempt
-        self.failures = entry.failures
-        self.first_tag = entry.first_tag
-        self.offset = entry.offset
-        self.published_at_ms = entry.published_at_ms
-        self.queue = queue
-        self.consumer = consumer
-        self.open_count = len(self.bodies)
-        self._columns: Columns | None = None
-
-    @property
-    def columns(self) -> Columns:
-        """All columns of the block."""
-        columns = self._columns
-        if columns is None:
-            plain = block_columns(self.block) == COLUMN_BODIES
-            columns = self._columns = Columns(self.bodies) if plain else decode_block(self.block)
-        return columns
-
-
-class MessageView:
-    """What a received message is."""
-
-    __slots__ = ("_delivery", "_index", "_settled", "body")
-
-    def __init__(self, delivery: Delivery, index: int, body: bytes) -> None:
-        self._delivery = delivery
-        self._index = index
-        self._settled = False
-        self.body = body
-
-    def __repr__(self) -> str:
-        return f"<message {self.offset} of {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
-
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def queue(self) -> str:
-        """The name of its queue."""
-        return self._delivery.queue
-
-    @property
-    def offset(self) -> int:
-        """Its place in the queue's log."""
-        return self._delivery.offset + self._index
-
-    @property
-    def attempt(self) -> int:
-        """How often it was handed out, this time included and its lives before a redrive too."""
-        earlier = self._properties.get("redriven")
-        return self._delivery.attempt + (int(earlier.get("attempts", 0)) if isinstance(earlier, dict) else 0)
-
-    @property
-    def failures(self) -> int:
-        """How often it failed since it was published or redriven."""
-        return self._delivery.failures
-
-    @property
-    def redelivered(self) -> bool:
-        """True when it was handed out before."""
-        return self._delivery.attempt > 1
-
-    @property
-    def published_at(self) -> datetime:
-        """When the broker took it."""
-        return datetime.fromtimestamp(self._delivery.published_at_ms / 1000, UTC)
-
-    @property
-    def key(self) -> str | None:
-        """Its key."""
-        keys = self._delivery.columns.keys
-        return keys[self._index] if keys else None
-
-    @property
-    def headers(self) -> Headers:
-        """Its headers; empty when it has none."""
-        headers = self._delivery.columns.headers
-        return (headers[self._index] if headers else None) or {}
-
-    @property
-    def message_id(self) -> str | None:
-        """The producer's id for it."""
-        return self._properties.get("message_id")
-
-    @property
-    def content_type(self) -> str | None:
-        """What the body is, such as ``application/json``."""
-        return self._properties.get("content_type")
-
-    @property
-    def correlation_id(self) -> str | None:
-        """What it answers or belongs to."""
-        return self._properties.get("correlation_id")
-
-    @property
-    def reply_to(self) -> str | None:
-        """Where an answer is expected."""
-        return self._properties.get("reply_to")
-
-    @property
-    def timestamp(self) -> datetime | None:
-        """When it happened, as its producer said."""
-        value = self._properties.get("timestamp")
-        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
-
-    @property
-    def dead(self) -> DeadLetter | None:
-        """Where it comes from, if it is a dead letter."""
-        value = self._properties.get("dead")
-        if not isinstance(value, dict):
-            return None
-        failures = [
-            Failure(datetime.fromtimestamp(f["time_ms"] / 1000, UTC), f["attempt"], f["consumer"], f["reason"])
-            for f in value.get("failures", ())
-        ]
-        return DeadLetter(value["queue"], value["offset"], value["attempts"], value["reason"], failures)
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        """All its properties as the wire has them."""
-        return dict(self._properties)
-
-    @property
-    def _properties(self) -> dict[str, Any]:
-        properties = self._delivery.columns.properties
-        return (properties[self._index] if properties else None) or {}
 
 
 class ReceivedMessage(MessageView):
     """A message handed to this consumer, or one that was peeked at.
 
     As a context manager it acknowledges itself on success, and on failure gives the exception to the broker as the
-    reason (nack), which is how it ends up in the failure history.
+    reason (nack), which is how it ends up in the failure history; the exception goes on. When it is cancelled it gives
+    the message back, which is not a failure. A message is settled once: later outcomes change nothing.
     """
 
     __slots__ = ()
 
-    # -- what becomes of it --------------------------------------------------------------------------------------------
-
     async def ack(self, *, confirm: bool = False) -> None:
-        """It is done. With ``confirm`` this returns when that is on disk and raises StaleDelivery if the lease had
-        ended; without, it is sent soon and costs nothing.
+        """It is done. Without ``confirm`` that is sent soon, with others, and costs nothing. With it this returns when
+        it is on disk; raises StaleDelivery when the lease had ended and ConnectionLost when nobody knows: in both cases
+        the message comes again, or may.
         """
-        if self._settled:
+        delivery, index = self._delivery, self._index
+        marks = delivery.marks
+        if confirm or marks[index] > STARTED:
+            if confirm:
+                await settle_confirmed([self])
+            else:
+                _note_late(self)
             return
-        self._settled = True
-        delivery = self._delivery
-        consumer = delivery.consumer
-        if consumer is None:
-            raise _not_leased(self)
-        if confirm:
-            await consumer.settle_confirmed(delivery, [self._index])
-        else:
-            consumer.ack(delivery, delivery.first_tag + self._index)
+        marks[index] = ACKED
+        holdings = delivery.holdings
+        if delivery.clean:
+            holdings.touched(delivery)
+        holdings.room -= 1
+        if holdings.room <= 0:
+            holdings.flush()
 
     async def nack(self, *, delay: float | None = None, reason: str = "") -> None:
         """It failed: it comes again after ``delay`` seconds (None: the queue's backoff), or dies at the limit."""
-        self._settle(Outcome.NACK, NO_DELAY if delay is None else max(0, int(delay * 1000)), reason)
+        settle([self], Settling(Outcome.NACK, delay_ms(delay), reason))
 
     async def release(self) -> None:
         """Give it back untried: no failure is counted."""
-        self._settle(Outcome.RELEASE)
+        settle([self], Settling(Outcome.RELEASE))
 
     async def reject(self, *, reason: str = "") -> None:
         """It will never succeed: straight to the dead letters."""
-        self._settle(Outcome.REJECT, 0, reason)
+        settle([self], Settling(Outcome.REJECT, 0, reason))
 
     async def extend(self, seconds: float) -> None:
-        """Hold it for ``seconds`` from now. The client extends by itself what it holds; this is for longer plans."""
-        consumer = self._delivery.consumer
-        if consumer is None:
-            raise _not_leased(self)
-        consumer.extend(self._delivery, [self._index], int(seconds * 1000))
+        """Hold it for ``seconds`` from now, also while this process cannot say that it lives. Raises StaleDelivery.
 
-    def _settle(self, outcome: int, duration_ms: int = 0, reason: str = "") -> None:
-        consumer = self._delivery.consumer
-        if consumer is None:
-            raise _not_leased(self)
-        if not self._settled:
-            self._settled = True
-            consumer.settle(self._delivery, [self._index], outcome, duration_ms, reason)
+        What is held is extended by itself; this is for a handler that is about to block the event loop.
+        """
+        await extend(self, seconds)
 
     async def __aenter__(self) -> ReceivedMessage:
         return self
@@ -247,37 +82,80 @@ class Batch(list[ReceivedMessage]):
 
     async def ack(self, *, confirm: bool = False) -> None:
         """All of them are done, except those that were settled one by one."""
-        for consumer, delivery, indexes in self._unsettled(self):
-            if confirm:
-                await consumer.settle_confirmed(delivery, indexes)
-            else:
-                consumer.settle(delivery, indexes, Outcome.ACK)
+        if confirm:
+            await settle_confirmed(self)
+        else:
+            acknowledge((message._delivery, message._index) for message in self)
 
     async def nack(
         self, messages: Sequence[ReceivedMessage] | None = None, *, delay: float | None = None, reason: str = ""
     ) -> None:
         """These (None: all that are not settled) failed."""
-        duration_ms = NO_DELAY if delay is None else max(0, int(delay * 1000))
-        for consumer, delivery, indexes in self._unsettled(self if messages is None else messages):
-            consumer.settle(delivery, indexes, Outcome.NACK, duration_ms, reason)
+        settle(self if messages is None else messages, Settling(Outcome.NACK, delay_ms(delay), reason))
 
-    @staticmethod
-    def _unsettled(messages: Sequence[ReceivedMessage]) -> list[tuple[Consumer, Delivery, list[int]]]:
-        runs: list[tuple[Consumer, Delivery, list[int]]] = []
-        last: Delivery | None = None
-        indexes: list[int] = []
-        for message in messages:
-            if message._settled:
-                continue
-            message._settled = True
-            delivery = message._delivery
-            if delivery is not last:
-                if delivery.consumer is None:
-                    raise _not_leased(message)
-                last, indexes = delivery, []
-                runs.append((delivery.consumer, delivery, indexes))
-            indexes.append(message._index)
-        return runs
+
+def acknowledge(places: Iterable[tuple[Delivery, int]]) -> None:
+    """Acknowledge messages, each named by its run and its index there."""
+    for delivery, index in places:
+        if delivery.marks[index] <= STARTED:
+            delivery.marks[index] = ACKED
+            delivery.holdings.settled(delivery)
+        elif delivery.marks[index] == LOST:
+            delivery.holdings.note_lost(delivery, index)
+
+
+def settle(messages: Iterable[MessageView], settling: Settling) -> None:
+    """Give messages an outcome; those that have one already keep it."""
+    for message in messages:
+        delivery, index = message._delivery, message._index
+        if delivery.marks[index] <= STARTED:
+            delivery.holdings.settle(delivery, index, settling)
+        else:
+            _note_late(message)
+
+
+async def settle_confirmed(messages: Iterable[MessageView]) -> None:
+    """Acknowledge messages and return when that is durable. Raises StaleDelivery, ConnectionLost, RequestTimeout."""
+    places: dict[Holdings, list[tuple[Delivery, int]]] = {}
+    stale: Holdings | None = None
+    for message in messages:
+        _refuse_peeked(message)
+        delivery, index = message._delivery, message._index
+        if delivery.marks[index] == LOST:
+            stale = delivery.holdings
+        elif delivery.marks[index] <= STARTED:
+            places.setdefault(delivery.holdings, []).append((delivery, index))
+    for holdings, held in places.items():
+        await holdings.ack_confirmed(held)
+    if stale is not None:
+        raise stale.stale_error()
+
+
+async def extend(message: MessageView, seconds: float) -> None:
+    """Hold a message for so long from now; one that is settled already is left alone. Raises StaleDelivery."""
+    _refuse_peeked(message)
+    delivery, index = message._delivery, message._index
+    if delivery.marks[index] == LOST:
+        raise delivery.holdings.stale_error()
+    if delivery.marks[index] <= STARTED:
+        await delivery.holdings.extend(delivery, index, seconds)
+
+
+def _note_late(message: MessageView) -> None:
+    _refuse_peeked(message)
+    delivery, index = message._delivery, message._index
+    if delivery.marks[index] == LOST:
+        delivery.holdings.note_lost(delivery, index)
+
+
+def _refuse_peeked(message: MessageView) -> None:
+    if message._delivery.marks[message._index] == PEEKED:
+        raise TypeError(f"{message!r} was peeked at, not leased: there is nothing to settle")
+
+
+def delay_ms(seconds: float | None) -> int:
+    """Return a nack's delay for the wire; None is the queue's own backoff."""
+    return NO_DELAY if seconds is None else min(NO_DELAY - 1, max(0, round(seconds * 1000)))
 
 
 _REASON_TAIL_BYTES: Final = REASON_BYTES_MAX - 8
@@ -292,7 +170,3 @@ def reason_of(error: BaseException) -> str:
         return head
     tail = text.encode("utf-8", "replace")[-room:].decode("utf-8", "ignore")
     return f"{head}\n\n{tail}"
-
-
-def _not_leased(message: ReceivedMessage) -> Exception:
-    return TypeError(f"{message!r} was peeked at, not leased: there is nothing to settle")

@@ -19,20 +19,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from penstock_client import client as asynchronous
-from penstock_client.errors import ClientClosed, PenstockError
+from penstock_client.delivery import HANDED, Delivery, MessageView
+from penstock_client.errors import ClientClosed, PenstockError, PublishFailed
+from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
+from penstock_client.holdings import Settling
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages as AsyncMessages
-from penstock_client.publisher import BLOCK_MESSAGES, FLUSH_S
+from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import Publisher as AsyncPublisher
 from penstock_client.queue import PREFETCH, PREFETCH_BYTES, QueueInfo
 from penstock_client.queue import Queue as AsyncQueue
-from penstock_client.received import Batch as AsyncBatch
-from penstock_client.received import Delivery, MessageView, ReceivedMessage, reason_of
+from penstock_client.received import ReceivedMessage, acknowledge, delay_ms, extend, reason_of, settle, settle_confirmed
+from penstock_client.wire.entries import Outcome
 
 _Result = TypeVar("_Result")
 _JOIN_S: Final = 10.0
@@ -82,37 +86,34 @@ class ReceivedSyncMessage(MessageView):
 
     def ack(self, *, confirm: bool = False) -> None:
         """It is done; with ``confirm`` this returns when that is on disk."""
-        if self._settled:
-            return
-        if confirm or self._messages is None:
-            self._do(lambda twin: twin.ack(confirm=confirm))
+        if confirm:
+            self._leased_by().run(settle_confirmed, [self])
         else:
-            self._settled = True
-            self._messages.gather_ack(self._delivery, self._index)
+            self._leased_by().gather_ack(self._delivery, self._index)
 
     def nack(self, *, delay: float | None = None, reason: str = "") -> None:
         """It failed: it comes again after ``delay`` seconds (None: the queue's backoff), or dies at the limit."""
-        self._do(lambda twin: twin.nack(delay=delay, reason=reason))
+        self._settle(Settling(Outcome.NACK, delay_ms(delay), reason))
 
     def release(self) -> None:
         """Give it back untried: no failure is counted."""
-        self._do(ReceivedMessage.release)
+        self._settle(Settling(Outcome.RELEASE))
 
     def reject(self, *, reason: str = "") -> None:
         """It will never succeed: straight to the dead letters."""
-        self._do(lambda twin: twin.reject(reason=reason))
+        self._settle(Settling(Outcome.REJECT, 0, reason))
 
     def extend(self, seconds: float) -> None:
-        """Hold it for ``seconds`` from now."""
-        self._do(lambda twin: twin.extend(seconds), settles=False)
+        """Hold it for ``seconds`` from now, also while this process cannot say that it lives."""
+        self._leased_by().run(extend, self, seconds)
 
-    def _do(self, outcome: Callable[[ReceivedMessage], Coroutine[Any, Any, None]], *, settles: bool = True) -> None:
-        if self._settled and settles:
-            return
-        self._settled = self._settled or settles
+    def _settle(self, settling: Settling) -> None:
+        self._leased_by().run(_settled, [self], settling)
+
+    def _leased_by(self) -> Messages:
         if self._messages is None:
             raise TypeError(f"{self!r} was peeked at, not leased: there is nothing to settle")
-        self._messages.run(outcome(ReceivedMessage(self._delivery, self._index, self.body)))
+        return self._messages
 
     def __enter__(self) -> Self:
         return self
@@ -131,32 +132,35 @@ class ReceivedSyncMessage(MessageView):
 class Batch(list[ReceivedSyncMessage]):
     """Messages handed over together."""
 
-    def __init__(self, messages: Iterable[ReceivedSyncMessage], thread: _LoopThread) -> None:
+    def __init__(self, messages: Iterable[ReceivedSyncMessage], source: Messages) -> None:
         super().__init__(messages)
-        self._thread = thread
+        self._source = source
 
     def ack(self, *, confirm: bool = False) -> None:
         """All of them are done, except those that were settled one by one."""
-        self._thread.run(self._twins(self).ack(confirm=confirm))
+        self._source.run(settle_confirmed if confirm else _acknowledged, list(self))
 
     def nack(
         self, messages: Iterable[ReceivedSyncMessage] | None = None, *, delay: float | None = None, reason: str = ""
     ) -> None:
         """These (None: all that are not settled) failed."""
-        self._thread.run(self._twins(self if messages is None else messages).nack(delay=delay, reason=reason))
+        failed = list(self if messages is None else messages)
+        self._source.run(_settled, failed, Settling(Outcome.NACK, delay_ms(delay), reason))
 
-    @staticmethod
-    def _twins(messages: Iterable[ReceivedSyncMessage]) -> AsyncBatch:
-        twins = AsyncBatch()
-        for message in messages:
-            if not message._settled:
-                message._settled = True
-                twins.append(ReceivedMessage(message._delivery, message._index, message.body))
-        return twins
+
+async def _settled(messages: Iterable[MessageView], settling: Settling) -> None:
+    settle(messages, settling)
+
+
+async def _acknowledged(messages: Iterable[MessageView]) -> None:
+    acknowledge((message._delivery, message._index) for message in messages)
 
 
 class Messages:
-    """``with jobs.consume() as messages: for message in messages: ...``."""
+    """``with jobs.consume() as messages: for message in messages: ...``.
+
+    Messages cross from the client's thread in runs, as they arrived, and acks cross back together.
+    """
 
     def __init__(self, thread: _LoopThread, messages: AsyncMessages) -> None:
         self._thread = thread
@@ -164,9 +168,9 @@ class Messages:
         self._acks: deque[tuple[Delivery, int]] = deque()
         self._armed = False
 
-    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    def run(self, work: Callable[..., Coroutine[Any, Any, _Result]], *arguments: Any) -> _Result:
         """Run a coroutine in the client's thread, gathered acks first."""
-        return self._thread.run(self._after_acks(work))
+        return self._thread.run(self._after_acks(work, *arguments))
 
     def gather_ack(self, delivery: Delivery, index: int) -> None:
         """Acknowledge soon, with others."""
@@ -182,42 +186,43 @@ class Messages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.run(self._messages.__aexit__(None, None, None))
+        self.run(self._messages.__aexit__, None, None, None)
 
     def __iter__(self) -> Iterator[ReceivedSyncMessage]:
-        while (delivery := self.run(self._messages.next_run())) is not None:
-            bodies = delivery.bodies
-            for index, body in enumerate(list(bodies)):
-                if not bodies:
-                    break  # the connection was lost: these are delivered again
-                self._messages.mark_handed(index)
-                yield ReceivedSyncMessage(delivery, index, body, self)
+        inner = self._messages
+        while inner.index < inner.end or self.run(inner.next_run) is not None:
+            delivery = inner.delivery
+            marks, bodies = delivery.marks, delivery.bodies
+            while (index := inner.index) < inner.end:  # the end moves to the start when the connection is lost
+                inner.index = index + 1
+                marks[index] = HANDED
+                if delivery.clean:
+                    delivery.clean = False
+                    self._thread.soon(partial(delivery.holdings.touched, delivery))
+                yield ReceivedSyncMessage(delivery, index, bodies[index], self)
 
     def batches(self, max: int = 500, wait: float = 0.05) -> Iterator[Batch]:  # noqa: A002  the API's word
         """Yield lists of up to ``max`` messages; a list is not held back longer than ``wait`` seconds for more."""
         batches = self._messages.batches(max, wait)
         while True:
             try:
-                batch = self.run(_next(batches))
+                batch = self.run(batches.__anext__)
             except StopAsyncIteration:
                 return
-            yield Batch((ReceivedSyncMessage(m._delivery, m._index, m.body, self) for m in batch), self._thread)
+            yield Batch((ReceivedSyncMessage(m._delivery, m._index, m.body, self) for m in batch), self)
 
-    async def _after_acks(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    async def _after_acks(self, work: Callable[..., Coroutine[Any, Any, _Result]], *arguments: Any) -> _Result:
         self._send_acks()
-        return await work
+        return await work(*arguments)
 
     def _send_acks(self) -> None:
         self._armed = False
-        acks = self._acks
-        while acks:
-            delivery, index = acks.popleft()
-            assert delivery.consumer is not None, "only leased messages are acknowledged"
-            delivery.consumer.ack(delivery, delivery.first_tag + index)
+        acknowledge(_popped(self._acks))
 
 
-async def _next(batches: AsyncIterator[AsyncBatch]) -> AsyncBatch:
-    return await anext(batches)
+def _popped(acks: deque[tuple[Delivery, int]]) -> Iterator[tuple[Delivery, int]]:
+    while acks:
+        yield acks.popleft()
 
 
 class Publisher:
@@ -227,7 +232,9 @@ class Publisher:
         self._thread = thread
         self._publisher = publisher
         self._lock = threading.Lock()
-        self._gathered: list[Publishable] = []
+        self._gathered: list[Outgoing] = []
+        self._crossing = asyncio.Lock()
+        self._late: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._thread.run(self._publisher.__aenter__())
@@ -236,43 +243,39 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._hand_over()
+        self._thread.run(self._cross())
         self._thread.run(self._publisher.__aexit__(kind, error, traceback))
 
     def send(self, message: Publishable) -> None:
-        """Publish soon; blocks while the window is full. What fails is raised at the end of the publisher."""
+        """Publish soon; blocks while the window is full.
+
+        Raises PublishFailed as soon as it is known that something sent before failed, and at the end of the publisher.
+        """
+        outgoing = self._publisher.prepare(message)
         with self._lock:
-            self._gathered.append(message)
+            self._gathered.append(outgoing)
             count = len(self._gathered)
         if count == 1:
-            self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._hand_over_late))
-        if count >= BLOCK_MESSAGES:
-            self._hand_over()
+            self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._cross_late))
+        elif count >= BLOCK_MESSAGES:
+            self._thread.run(self._cross())
+            if self._publisher.errors:
+                raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
 
     def flush(self) -> None:
         """Wait until everything sent so far has its outcome."""
-        self._hand_over()
+        self._thread.run(self._cross())
         self._thread.run(self._publisher.flush())
 
-    def _take(self) -> list[Publishable]:
-        with self._lock:
-            gathered, self._gathered = self._gathered, []
-        return gathered
+    def _cross_late(self) -> None:
+        self._late = self._thread.loop.create_task(self._cross())  # kept, or it might be collected while it runs
 
-    def _hand_over(self) -> None:
-        gathered = self._take()
-        if gathered:
-            self._thread.run(self._send_all(gathered))
-
-    def _hand_over_late(self) -> None:
-        gathered = self._take()
-        if gathered:
-            task = self._thread.loop.create_task(self._send_all(gathered))
-            self._late = task  # kept, or it might be collected while it runs
-
-    async def _send_all(self, messages: list[Publishable]) -> None:
-        for message in messages:
-            await self._publisher.send(message)
+    async def _cross(self) -> None:
+        """Bring what is gathered to the client's thread, one bringing at a time: the order stays."""
+        async with self._crossing:
+            with self._lock:
+                gathered, self._gathered = self._gathered, []
+            await self._publisher.send_prepared(gathered)
 
 
 class Queue:

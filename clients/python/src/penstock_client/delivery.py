@@ -1,0 +1,188 @@
+"""Messages that arrived: what they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from penstock_client.message import Headers
+from penstock_client.wire.blocks import COLUMN_BODIES, Columns, block_columns, decode_block, decode_bodies
+from penstock_client.wire.entries import Delivery as Entry
+
+if TYPE_CHECKING:
+    from penstock_client.holdings import Holdings
+
+HELD: Final = 0
+"""Delivered, not yet handed to the application."""
+HANDED: Final = 1
+"""With the application; the broker does not know."""
+STARTED: Final = 2
+"""With the application; the broker knows. Up to here a message is open: it may be settled."""
+ACKED: Final = 3
+"""Acknowledged by the application; the broker does not know."""
+SETTLED: Final = 4
+"""Its outcome is said; there is nothing more to do."""
+LOST: Final = 5
+"""The connection it came by is gone before its outcome was said: it is delivered again."""
+PEEKED: Final = 6
+"""Looked at, never leased."""
+
+
+class Failure(NamedTuple):
+    """One failed attempt, from a dead letter's history."""
+
+    time: datetime
+    attempt: int
+    consumer: str
+    reason: str
+
+
+class DeadLetter(NamedTuple):
+    """Where a dead letter comes from, and why it died."""
+
+    queue: str
+    offset: int
+    attempts: int
+    reason: str
+    failures: list[Failure]
+
+
+class Delivery:
+    """A run of messages that arrived together; columns beside the bodies are decoded when first touched.
+
+    ``marks`` has one of the marks above for each message. ``clean`` is False while its holdings are to look at them.
+    """
+
+    __slots__ = ("_columns", "attempt", "block", "bodies", "clean", "failures", "first_tag", "holdings", "marks",
+                 "offset", "published_at_ms", "queue")  # fmt: skip
+
+    holdings: Holdings
+
+    def __init__(self, entry: Entry, queue: str, mark: int) -> None:
+        self.block = entry.block
+        self.bodies: list[bytes] = decode_bodies(entry.block)
+        self.attempt = entry.attempt
+        self.failures = entry.failures
+        self.first_tag = entry.first_tag
+        self.offset = entry.offset
+        self.published_at_ms = entry.published_at_ms
+        self.queue = queue
+        self.marks = bytearray((mark,)) * len(self.bodies)
+        self.clean = True
+        self._columns: Columns | None = None
+
+    @property
+    def columns(self) -> Columns:
+        """All columns of the block."""
+        columns = self._columns
+        if columns is None:
+            plain = block_columns(self.block) == COLUMN_BODIES
+            columns = self._columns = Columns(self.bodies) if plain else decode_block(self.block)
+        return columns
+
+
+class MessageView:
+    """What a received message is."""
+
+    __slots__ = ("_delivery", "_index", "body")
+
+    def __init__(self, delivery: Delivery, index: int, body: bytes) -> None:
+        self._delivery = delivery
+        self._index = index
+        self.body = body
+
+    def __repr__(self) -> str:
+        return f"<message {self.offset} of {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self._delivery.queue
+
+    @property
+    def offset(self) -> int:
+        """Its place in the queue's log."""
+        return self._delivery.offset + self._index
+
+    @property
+    def attempt(self) -> int:
+        """How often it was handed out, this time included and its lives before a redrive too."""
+        earlier = self._properties.get("redriven")
+        return self._delivery.attempt + (int(earlier.get("attempts", 0)) if isinstance(earlier, dict) else 0)
+
+    @property
+    def failures(self) -> int:
+        """How often it failed since it was published or redriven."""
+        return self._delivery.failures
+
+    @property
+    def redelivered(self) -> bool:
+        """True when it was handed out before."""
+        return self._delivery.attempt > 1
+
+    @property
+    def published_at(self) -> datetime:
+        """When the broker took it."""
+        return datetime.fromtimestamp(self._delivery.published_at_ms / 1000, UTC)
+
+    @property
+    def key(self) -> str | None:
+        """Its key."""
+        keys = self._delivery.columns.keys
+        return keys[self._index] if keys else None
+
+    @property
+    def headers(self) -> Headers:
+        """Its headers; empty when it has none."""
+        headers = self._delivery.columns.headers
+        return (headers[self._index] if headers else None) or {}
+
+    @property
+    def message_id(self) -> str | None:
+        """The producer's id for it."""
+        return self._properties.get("message_id")
+
+    @property
+    def content_type(self) -> str | None:
+        """What the body is, such as ``application/json``."""
+        return self._properties.get("content_type")
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What it answers or belongs to."""
+        return self._properties.get("correlation_id")
+
+    @property
+    def reply_to(self) -> str | None:
+        """Where an answer is expected."""
+        return self._properties.get("reply_to")
+
+    @property
+    def timestamp(self) -> datetime | None:
+        """When it happened, as its producer said."""
+        value = self._properties.get("timestamp")
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+
+    @property
+    def dead(self) -> DeadLetter | None:
+        """Where it comes from, if it is a dead letter."""
+        value = self._properties.get("dead")
+        if not isinstance(value, dict):
+            return None
+        failures = [
+            Failure(datetime.fromtimestamp(f["time_ms"] / 1000, UTC), f["attempt"], f["consumer"], f["reason"])
+            for f in value.get("failures", ())
+        ]
+        return DeadLetter(value["queue"], value["offset"], value["attempts"], value["reason"], failures)
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """All its properties as the wire has them."""
+        return dict(self._properties)
+
+    @property
+    def _properties(self) -> dict[str, Any]:
+        properties = self._delivery.columns.properties
+        return (properties[self._index] if properties else None) or {}

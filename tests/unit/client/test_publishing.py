@@ -1,0 +1,221 @@
+"""Publishing: what is sent when, how much may be unconfirmed, and that every publish has an outcome."""
+
+import asyncio
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+from tests.unit.client.peer import ScriptedPeer, guarded
+
+from penstock_client import DiskFull, Message, PenstockError, PublishFailed, PublishRefused, UnknownQueue, connect
+from penstock_client.wire.blocks import decode_block, decode_bodies
+from penstock_client.wire.entries import Level
+from penstock_client.wire.errors import ErrorCode, WireError
+from penstock_client.wire.frames import FrameType
+from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX
+
+
+async def test_a_lone_publish_is_confirmed_with_offset_and_level(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        confirm = await guarded(client.queue("jobs").publish(b"one"))
+    assert (confirm.offset, confirm.level, confirm.duplicate) == (1, "synced", False)
+
+
+async def test_the_durability_asked_for_is_the_level_on_the_wire(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        confirm = await guarded(client.queue("jobs").publish(b"one", durability="written"))
+    assert peer.last.publications[0].level == Level.WRITTEN
+    assert confirm.level == "written"
+
+
+async def test_publish_many_gives_one_confirm_each_in_order(peer: ScriptedPeer) -> None:
+    bodies = [b"%d" % number for number in range(1234)]
+    async with connect(peer.url) as client:
+        confirms = await guarded(client.queue("jobs").publish_many(bodies))
+    assert [confirm.offset for confirm in confirms] == list(range(1, 1235))
+    assert [body for p in peer.last.publications for body in decode_bodies(p.block)] == bodies
+
+
+async def test_everything_a_message_carries_is_on_the_wire(peer: ScriptedPeer) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    message = Message(
+        b"x",
+        key="k",
+        headers={"h": 1},
+        message_id="m",
+        content_type="t",
+        correlation_id="c",
+        reply_to="r",
+        timestamp=at,
+    )
+    async with connect(peer.url) as client, client.queue("jobs").publisher() as publisher:
+        await publisher.send(b"plain")
+        await publisher.send(message)
+    columns = [decode_block(p.block) for p in peer.last.publications]
+    bodies = [body for column in columns for body in column.bodies]
+    assert bodies == [b"plain", b"x"]
+    last = columns[-1]
+    assert last.keys
+    assert last.headers
+    assert last.properties
+    assert (last.keys[-1], last.headers[-1]) == ("k", {"h": 1})
+    assert last.properties[-1] == {
+        "message_id": "m",
+        "content_type": "t",
+        "correlation_id": "c",
+        "reply_to": "r",
+        "timestamp": int(at.timestamp() * 1000),
+    }
+
+
+async def test_a_publisher_gathers_messages_into_blocks(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").publisher() as publisher:
+        for number in range(2000):
+            await publisher.send(b"%d" % number)
+    publications = peer.last.publications
+    assert sum(p.count for p in publications) == 2000
+    assert len(publications) <= 8
+    sequences = [(p.first_sequence, p.count) for p in publications]
+    assert all(first + count == later for (first, count), (later, _) in pairwise(sequences))
+
+
+async def test_no_block_of_several_messages_exceeds_the_limit(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").publisher() as publisher:
+        for size in (1, 100_000, 200_000, 1, 260_000, 130_000, 130_000, 5):
+            await publisher.send(bytes(size))
+    assert sum(p.count for p in peer.last.publications) == 8
+    assert all(p.count == 1 or len(p.block) <= BLOCK_BYTES_MULTI_MAX for p in peer.last.publications)
+
+
+async def test_one_publisher_sends_to_many_queues_in_few_frames(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.publisher() as publisher:
+        for number in range(2000):
+            await publisher.send(f"q{number % 100}", b"%d" % number)
+    assert peer.last.count(FrameType.PUBLISH) <= 12
+    routes = peer.last.routes
+    for p in peer.last.publications:
+        queue = int(routes[p.route][1:])
+        assert all(int(body) % 100 == queue for body in decode_bodies(p.block))
+
+
+async def test_a_publisher_suspends_when_the_window_is_full_and_goes_on_with_the_confirms(peer: ScriptedPeer) -> None:
+    peer.window_messages = 1000
+    peer.holds_confirms = True
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        async with client.queue("jobs").publisher() as publisher:
+            for _ in range(10_000):
+                await publisher.send(b"x")
+                sent += 1
+
+    async with connect(peer.url) as client:
+        sending = asyncio.create_task(send())
+        await peer.until(lambda: sum(p.count for p in peer.last.publications) >= 1000)
+        await settled(lambda: sent)
+        received = sum(p.count for p in peer.last.publications)
+        assert received <= 1000
+        assert sent <= 2 * 1000 + 500
+        peer.holds_confirms = False
+        peer.last.confirm(*peer.last.publications)
+        await guarded(sending)
+    assert sum(p.count for p in peer.last.publications) == 10_000
+
+
+async def settled(value: object) -> None:
+    """Let everything that can run, run."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+    del value
+
+
+async def test_a_refused_publish_raises_with_its_code(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    async with connect(peer.url) as client:
+        publishing = asyncio.create_task(client.queue("jobs").publish(b"x"))
+        await peer.until(lambda: peer.last.publications)
+        peer.last.confirm(*peer.last.publications, code=ErrorCode.DISK_FULL)
+        with pytest.raises(DiskFull) as caught:
+            await guarded(publishing)
+    assert isinstance(caught.value, PublishRefused)
+    assert caught.value.code == "disk-full"
+
+
+async def test_publishing_to_a_queue_that_does_not_exist_says_so(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    peer.answers["route_open"] = WireError(ErrorCode.UNKNOWN_QUEUE, "there is no queue 'jobs'")
+    async with connect(peer.url) as client:
+        publishing = asyncio.create_task(client.queue("jobs").publish(b"x"))
+        await peer.until(lambda: peer.last.publications)
+        peer.last.confirm(*peer.last.publications, code=ErrorCode.UNKNOWN_ROUTE)
+        with pytest.raises(UnknownQueue, match="jobs"):
+            await guarded(publishing)
+
+
+async def test_after_a_refusal_the_next_publish_finds_a_queue_declared_meanwhile(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    peer.answers["route_open"] = WireError(ErrorCode.UNKNOWN_QUEUE, "there is no queue 'jobs'")
+    async with connect(peer.url) as client:
+        publishing = asyncio.create_task(client.queue("jobs").publish(b"x"))
+        await peer.until(lambda: peer.last.publications)
+        peer.last.confirm(*peer.last.publications, code=ErrorCode.UNKNOWN_ROUTE)
+        with pytest.raises(PenstockError):
+            await guarded(publishing)
+        peer.holds_confirms = False
+        del peer.answers["route_open"]
+        assert (await guarded(client.queue("jobs").publish(b"y"))).offset == 2
+    assert peer.last.count(FrameType.ROUTE_OPEN) == 2
+
+
+async def test_leaving_a_publisher_raises_what_failed(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+
+    async def send() -> None:
+        async with client.queue("jobs").publisher() as publisher:
+            await publisher.send(b"x")
+
+    async with connect(peer.url) as client:
+        sending = asyncio.create_task(send())
+        await peer.until(lambda: peer.last.publications)
+        peer.last.confirm(*peer.last.publications, code=ErrorCode.DISK_FULL)
+        with pytest.raises(PublishFailed, match="disk"):
+            await guarded(sending)
+
+
+async def test_a_message_that_cannot_be_encoded_is_refused_where_it_is_sent_and_harms_no_other(
+    peer: ScriptedPeer,
+) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").publisher() as publisher:
+        await publisher.send(b"before")
+        with pytest.raises((TypeError, ValueError)):
+            await publisher.send(Message(b"x", headers={"when": object()}))
+        await publisher.send(b"after")
+    assert [body for p in peer.last.publications for body in decode_bodies(p.block)] == [b"before", b"after"]
+
+
+async def test_text_is_not_a_body(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        with pytest.raises(TypeError, match="encode"):
+            await client.queue("jobs").publish("text")  # type: ignore[arg-type]
+
+
+async def test_a_cancelled_publish_leaves_the_client_usable(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    async with connect(peer.url) as client:
+        publishing = asyncio.create_task(client.queue("jobs").publish(b"cancelled"))
+        await peer.until(lambda: peer.last.publications)
+        publishing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await publishing
+        peer.holds_confirms = False
+        peer.last.confirm(*peer.last.publications)
+        assert (await guarded(client.queue("jobs").publish(b"next"))).offset == 2
+
+
+async def test_concurrent_publishes_share_blocks_and_each_gets_its_own_offset(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        queue = client.queue("jobs")
+        confirms = await guarded(asyncio.gather(*(queue.publish(b"%d" % number) for number in range(300))))
+    assert sorted(confirm.offset or 0 for confirm in confirms) == list(range(1, 301))
+    assert len(peer.last.publications) <= 10
