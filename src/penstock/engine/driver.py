@@ -221,7 +221,9 @@ class Driver:
             self._loop.call_later(FULL_RETRY_S, self._look_for_room)
 
     def _look_for_room(self) -> None:
-        if not self._stopped:
+        if self._commit is not None:  # it waits for room itself: taking the reserve back first would leave it none
+            self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+        elif not self._stopped:
             self._io.submit(self._try_for_room)
 
     def _try_for_room(self) -> None:
