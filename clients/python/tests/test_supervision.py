@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from penstock_client import connect
 from penstock_client.wire import control
@@ -16,7 +17,7 @@ READY = {
     "window_bytes": 1024 * 1024,
     "heartbeat_ms": 10_000,
 }
-REPLIES = {
+REPLIES: dict[FrameType, tuple[FrameType, dict[str, Any]]] = {
     FrameType.HELLO: (FrameType.WELCOME, WELCOME),
     FrameType.AUTH: (FrameType.READY, READY),
     FrameType.CONSUME: (FrameType.OK, {"lease_ms": 30_000, "queue_id": 1}),
