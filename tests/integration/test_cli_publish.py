@@ -101,9 +101,12 @@ def test_an_unknown_queue_is_refused(broker: Broker) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_body_over_the_limit_is_refused_and_the_count_is_said(broker: Broker, queue: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size_bytes", [1536 * 1024, 5 * 1024 * 1024], ids=["by little", "by far"])
+def test_a_body_over_the_limit_is_refused_and_the_count_is_said(
+    broker: Broker, queue: str, tmp_path: Path, size_bytes: int
+) -> None:
     path = tmp_path / "large.txt"
-    path.write_bytes(b"small\n" + b"x" * (1536 * 1024) + b"\n")
+    path.write_bytes(b"small\n" + b"x" * size_bytes + b"\nnever read\n")
     done = broker.run("publish", queue, "--lines", path)
     assert done.exit_code == 65
     assert "1 of 2 lines confirmed" in done.stderr

@@ -190,8 +190,8 @@ async def _send_lines(
     try:
         async with publisher:
             while not publisher.errors and (lines := await asyncio.to_thread(reader.read)):
-                tally.sent += len(lines)
                 for line in lines:
+                    tally.sent += 1
                     await publisher.send(line if plain else envelope.message(line))
                 tally.confirmed = publisher.confirmed_count
                 meter.update(reader.bytes_read, tally.text())
