@@ -22,7 +22,7 @@ from penstock_client.errors import (
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles
 from penstock_client.link import Handlers, Link, open_link, read_reply
 from penstock_client.message import Confirm
-from penstock_client.outgoing import Outgoing
+from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import Producer, too_large
 from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
@@ -240,9 +240,8 @@ class Client:
         if not self._produces or self._error is not None:
             await self.start_producing()
         for message in messages:
-            body_bytes = len(message if isinstance(message, bytes) else message.body)
-            if body_bytes > self.producer.body_bytes_max:
-                raise too_large(body_bytes, self.producer.body_bytes_max)
+            if body_bytes(message) > self.producer.body_bytes_max:
+                raise too_large(body_bytes(message), self.producer.body_bytes_max)
         if not self.producer.has_room:
             await self.producer.room()
 

@@ -24,14 +24,18 @@ class Message:
 
     def properties(self) -> dict[str, Any] | None:
         """The wire's properties map, None when there are none."""
-        values = {
-            "message_id": self.message_id,
-            "content_type": self.content_type,
-            "correlation_id": self.correlation_id,
-            "reply_to": self.reply_to,
-            "timestamp": None if self.timestamp is None else int(self.timestamp.timestamp() * 1000),
-        }
-        return {name: value for name, value in values.items() if value is not None} or None
+        values: dict[str, Any] = {}
+        if self.message_id is not None:
+            values["message_id"] = self.message_id
+        if self.content_type is not None:
+            values["content_type"] = self.content_type
+        if self.correlation_id is not None:
+            values["correlation_id"] = self.correlation_id
+        if self.reply_to is not None:
+            values["reply_to"] = self.reply_to
+        if self.timestamp is not None:
+            values["timestamp"] = round(self.timestamp.timestamp() * 1000)
+        return values or None
 
 
 Publishable = bytes | bytearray | memoryview | Message

@@ -5,7 +5,7 @@ is an error there and nowhere else, and later changes to a header map change not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import msgpack
 
@@ -28,19 +28,8 @@ _COLUMNS_BYTES: Final = 3 * 5
 """Array headers of the columns beside the bodies: part of the envelope of a message that is alone in its block."""
 
 
-class Packed(NamedTuple):
-    """A message whose key, headers and properties are msgpack already."""
-
-    body: bytes
-    key: bytes
-    headers: bytes
-    properties: bytes
-
-    @property
-    def size_bytes(self) -> int:
-        """All of it."""
-        return sum(map(len, self))
-
+Packed = tuple[bytes, bytes, bytes, bytes]
+"""A body, and its key, headers and properties in msgpack: a plain tuple, because one is made for each message."""
 
 Outgoing = bytes | Packed
 """A message ready to be put into a block."""
@@ -57,9 +46,14 @@ def prepare(message: Publishable) -> Outgoing:
     return _bytes(message)
 
 
+def body_bytes(message: Outgoing) -> int:
+    """Return the size of a message's body."""
+    return len(message if isinstance(message, bytes) else message[0])
+
+
 def size_bytes(message: Outgoing) -> int:
     """Return about how many bytes a message takes in its block."""
-    return len(message) if type(message) is bytes else message.size_bytes  # type: ignore[union-attr]
+    return len(message) if isinstance(message, bytes) else sum(map(len, message))
 
 
 def _bytes(body: object) -> bytes:
@@ -70,31 +64,29 @@ def _bytes(body: object) -> bytes:
 
 def _packed(message: Message) -> Outgoing:
     body = _bytes(message.body)
-    properties = message.properties()
-    if message.key is None and not message.headers and properties is None:
-        return body
-    key = _pack("key", message.key)
-    headers = _pack("headers", message.headers or None)
-    packed = Packed(body, key, headers, _pack("properties", properties))
-    if len(key) > KEY_BYTES_MAX + 3:
-        raise ValueError(f"a key of {len(key)} bytes; at most {KEY_BYTES_MAX} are allowed")
-    envelope_bytes = packed.size_bytes - len(body) + _COLUMNS_BYTES
+    what = "a key"
+    try:
+        key = _NIL if message.key is None else _packer.pack(message.key)
+        what = "headers"
+        headers = _packer.pack(message.headers) if message.headers else _NIL
+        what = "properties"
+        properties = message.properties()
+        packed = (body, key, headers, _packer.pack(properties) if properties else _NIL)
+    except (TypeError, ValueError, OverflowError) as error:
+        _packer.reset()
+        raise type(error)(f"{what} that cannot be published: {error}") from error
+    _check_envelope(len(key), size_bytes(packed) - len(body) + _COLUMNS_BYTES)
+    return body if key is headers is packed[3] is _NIL else packed
+
+
+def _check_envelope(key_bytes: int, envelope_bytes: int) -> None:
+    if key_bytes > KEY_BYTES_MAX + 3:
+        raise ValueError(f"a key of {key_bytes} bytes; at most {KEY_BYTES_MAX} are allowed")
     if envelope_bytes > ENVELOPE_BYTES_MAX:
         raise ValueError(
             f"key, headers and properties take {envelope_bytes} bytes; at most {ENVELOPE_BYTES_MAX} are allowed:"
             " put large things into the body"
         )
-    return packed
-
-
-def _pack(what: str, value: Any) -> bytes:
-    if value is None:
-        return _NIL
-    try:
-        return _packer.pack(value)  # type: ignore[no-any-return]
-    except (TypeError, ValueError, OverflowError) as error:
-        _packer.reset()
-        raise type(error)(f"{what} cannot be published: {error}") from error
 
 
 def encode_parts(messages: Sequence[Outgoing]) -> list[tuple[bytes, int]]:
@@ -109,11 +101,11 @@ def encode_parts(messages: Sequence[Outgoing]) -> list[tuple[bytes, int]]:
 def _encode(messages: Sequence[Outgoing]) -> bytes:
     if set(map(type, messages)) == {bytes}:
         return encode_block(messages)  # type: ignore[arg-type]
-    whole = [message if isinstance(message, Packed) else Packed(message, _NIL, _NIL, _NIL) for message in messages]
+    whole = [(message, _NIL, _NIL, _NIL) if isinstance(message, bytes) else message for message in messages]
     bodies, *columns = zip(*whole, strict=True)
     body_column = encode_block(bodies)[BLOCK_HEADER_BYTES:]
     header = structure.array_header(len(whole))
-    packed = [header + b"".join(column) if any(e != _NIL for e in column) else b"" for column in columns]
+    packed = [header + b"".join(column) if column.count(_NIL) < len(column) else b"" for column in columns]
     bits = COLUMN_BODIES + sum(bit for bit, column in zip(_COLUMN_BITS, packed, strict=True) if column)
     sizes = [len(body_column), *map(len, packed), 0]
     head = BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), len(whole), bits, 0, *sizes)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from penstock_client.errors import PenstockError, PublishFailed
 from penstock_client.gathering import BLOCK_MESSAGES, MESSAGE_BYTES, Run, level_of
 from penstock_client.message import Publishable
-from penstock_client.outgoing import Outgoing, prepare, size_bytes
+from penstock_client.outgoing import Outgoing, body_bytes, prepare, size_bytes
 from penstock_client.producer import Outbound, too_large
 
 if TYPE_CHECKING:
@@ -79,9 +79,8 @@ class _Publisher:
     def prepare(self, message: Publishable) -> Outgoing:
         """Return a message ready to be sent. Raises what is wrong with it; may be called from any thread."""
         outgoing = prepare(message)
-        body_bytes = len(outgoing) if type(outgoing) is bytes else len(outgoing[0])  # type: ignore[arg-type]
-        if body_bytes > self._producer.body_bytes_max:
-            raise too_large(body_bytes, self._producer.body_bytes_max)
+        if body_bytes(outgoing) > self._producer.body_bytes_max:
+            raise too_large(body_bytes(outgoing), self._producer.body_bytes_max)
         return outgoing
 
     async def _gather(self, run: Run, message: Outgoing) -> None:
