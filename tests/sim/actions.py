@@ -10,7 +10,7 @@ from tests.sim.options import QUEUES, Options
 from tests.sim.state import Place
 from tests.sim.world import World
 
-from penstock.core.values import ACK, EXTEND, NACK, NO_DELAY, REJECT, RELEASE, STARTED, SYNCED, WRITTEN
+from penstock.core.values import ACK, EXTEND, NACK, NO_DELAY, REJECT, RELEASE, STARTED, SYNCED, WRITTEN, parse_settings
 
 Action = Callable[[World], None]
 _TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "graveyard", "nowhere")
@@ -253,8 +253,9 @@ def declare(world: World) -> None:
     name = world.rng.choice(QUEUES)
     settings = dict(world.options.settings[name])
     asked = Asked("queue_declare", -1, {"created": name not in world.shadow.names})
-    if name in world.shadow.names and world.rng.random() < 0.2:
-        settings["max_failures"] += 1
+    if world.rng.random() < 0.2:
+        settings["max_failures"] += 1 if name in world.shadow.names else 0
+    if name in world.shadow.names and world.shadow.names[name].settings != parse_settings(settings):
         asked.code = "settings-differ"
     connection.ask(asked, {"queue": name, **settings})
 

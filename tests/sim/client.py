@@ -225,7 +225,9 @@ class Connection:
             (self.open_route(sent.queue), sent.level, sent.first_sequence, len(sent.uids), sent.block)
             for sent in blocks
         ]
-        world.trace(f"{self.client.name} > publish {[(s.queue, e[1:4], s.uids) for s, e in zip(blocks, entries)]}")
+        world.trace(
+            f"{self.client.name} > publish {[(s.queue, e[1:4], s.uids) for s, e in zip(blocks, entries, strict=True)]}"
+        )
         world.check_stored_once(blocks)
         world.probe.stored.clear()
         world.engine.publish(self.session, entries)

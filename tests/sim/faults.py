@@ -30,7 +30,11 @@ class Faults:
         """Normal work: a crash, a failing sync, a full disk."""
         if quiet:
             return None
-        crash_after = self._rng.randint(1, self._rng.choice([10, 40, 150])) if self._rng.random() < self._options.crash_odds else 0
+        crash_after = (
+            self._rng.randint(1, self._rng.choice([10, 40, 150]))
+            if self._rng.random() < self._options.crash_odds
+            else 0
+        )
         fail_after = self._rng.randint(1, 20) if self._rng.random() < self._options.sync_failure_odds else 0
         return _Plan(self._rng, fs, crash_after, fail_after, self._options.full_odds)
 

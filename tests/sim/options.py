@@ -29,6 +29,7 @@ class Options:
     full_odds: float
     boundary_crashes: float
     recovery_crash_odds: float
+    rot_odds: float
     marks_started: bool
     pinned: str
     """A queue that gets a message now and then and has no consumer: what cleaning is for. Empty: none."""
@@ -54,6 +55,7 @@ def draw_options(rng: random.Random) -> Options:
         full_odds=rng.choice([0.0, 0.0, 0.01]),
         boundary_crashes=rng.choice([0.0, 0.2, 1.0]),
         recovery_crash_odds=rng.choice([0.0, 0.5]),
+        rot_odds=rng.choice([0.0, 0.3]),
         pinned=rng.choice(["", "", "a", "c"]),
         marks_started=rng.random() < 0.5,
         settings={name: _draw_settings(rng, name) for name in QUEUES},

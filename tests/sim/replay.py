@@ -85,6 +85,12 @@ def _apply(shadow: Shadow, known: Known) -> None:
             _open(queue, fact.offset, fact)
             queue.finish(fact.offset)
             queue.dead += 1
+        case _:
+            _apply_definition(shadow, fact)
+
+
+def _apply_definition(shadow: Shadow, fact: Fact) -> None:
+    match fact:
         case Declared():
             shadow.declared(fact)
         case Deleted():
@@ -122,6 +128,6 @@ def _lease(queue: ShadowQueue, message: Message) -> None:
 def _fail(queue: ShadowQueue, message: Message, fact: Failed) -> None:
     message.failures += 1
     message.due_ms = fact.due_ms
-    message.history.append(tuple(fact.failure))
+    message.history.append((*fact.failure,))
     if fact.dying:
         queue.put(message, Place.DYING)

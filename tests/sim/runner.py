@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import NamedTuple
 
 from tests.sim import actions
-from tests.sim.client import Client
+from tests.sim.client import Client, Connection
 from tests.sim.disk import Crashed
 from tests.sim.options import draw_options
 from tests.sim.violation import Violation
@@ -92,13 +93,17 @@ def _drain(world: World) -> None:
             number = world.shadow.names[name].number
             if number not in connection.consumers:
                 connection.consume(number, name, 1000, 1 << 30)
-        world.pump(lambda: bool(connection.tags) or not _open_count(world))
+        world.pump(partial(_has_work_or_is_done, world, connection))
         if connection.tags:
             tags, connection.tags = connection.tags, []
             connection.settle(ACK, [(tag, tag) for tag in tags], 0, "", False)
         elif not _open_count(world) and not any(_owed(client) for client in world.clients):
             return
     raise Violation("I20", f"{_open_count(world)} messages are left, owed: {[_owed(c) for c in world.clients]}")
+
+
+def _has_work_or_is_done(world: World, connection: Connection) -> bool:
+    return bool(connection.tags) or not _open_count(world)
 
 
 def _open_count(world: World) -> int:

@@ -47,7 +47,7 @@ class Expected(NamedTuple):
     level: int
     code: str
     first_sequence: int
-    count: int
+    message_count: int
     offset: int
     position: int
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
 from penstock.core.values import QueueSettings
 
@@ -55,8 +56,7 @@ class Stream:
     def breaks_since(self, sequence: int) -> int:
         """How many runs of consecutive (sequence, offset) pairs there are from ``sequence`` on."""
         known = sorted(one for one in self.offsets if one >= sequence)
-        pairs = zip(known, known[1:], strict=False)
-        return 1 + sum(b != a + 1 or self.offsets[b] != self.offsets[a] + 1 for a, b in pairs)
+        return 1 + sum(b != a + 1 or self.offsets[b] != self.offsets[a] + 1 for a, b in pairwise(known))
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from tests.sim.faults import Faults
 from tests.sim.history import History
 from tests.sim.options import QUEUES, Options
 from tests.sim.probe import Probe
+from tests.sim.recovering import recover
+from tests.sim.rot import check_rot
 from tests.sim.shadow import Expected, Shadow
 from tests.sim.state import ShadowQueue
 from tests.sim.violation import Violation
@@ -21,12 +23,10 @@ from tests.sim.violation import Violation
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import AwaitDurable, Cycle, Housekeeping, Io, Step
-from penstock.engine.interface import EngineLimits, Load, StoredBlock
-from penstock.engine.recovery import Recovery, fingerprint
-from penstock.net.codec import WireBlockCodec
+from penstock.engine.interface import Load, StoredBlock
+from penstock.engine.recovery import fingerprint
 from penstock.storage.errors import Damaged, StorageError, StorageFull
 from penstock.storage.journal import Journal
-from penstock.storage.snapshot import SnapshotStore
 
 START_MS = 1_700_000_000_000
 _BOOT_ATTEMPTS_MAX = 20
@@ -114,26 +114,10 @@ class World:
         raise Violation("I20", "recovery never ends")
 
     def _recover(self) -> None:
-        options = self.options
-        snapshots = SnapshotStore(self.fs, "snapshots")
-        snapshot = snapshots.load()
-        end = snapshot.position if snapshot else 0
-        journal = Journal.open(
-            self.fs, "journal", segment_bytes=options.segment_bytes, boot_epoch=self.boot_epoch, replay_from=end
-        )
-        limits = EngineLimits(cache_bytes=options.cache_bytes, snapshot_bytes=options.snapshot_bytes)
-        engine = Engine(journal, WireBlockCodec(), limits, self.boot_epoch, lambda: self.now_ms)
-        recovery = Recovery(engine)
-        if snapshot:
-            recovery.restore(snapshot.parts)
-        for batch in journal.replay():
-            recovery.replay(batch)
-            end = max(end, batch.end)
-        journal.accept()
-        recovery.finish()
-        self.housekeeping = Housekeeping(engine, journal, snapshots, options.segment_bytes)
+        recovered = recover(self.fs, self.options, self.boot_epoch, lambda: self.now_ms)
+        self.housekeeping = recovered.housekeeping
         self.fs.hook = self.faults.running(self.fs, self.quiet)
-        self._start(engine, journal, end)
+        self._start(recovered.engine, recovered.engine.journal, recovered.end)
 
     def _start(self, engine: Engine, journal: Journal, end: int) -> None:
         self.engine, self.journal = engine, journal
@@ -166,6 +150,8 @@ class World:
         self.crashes += 1
         self.fs = self.fs.crash(mode)
         self._forget_process()
+        if self.rng.random() < self.options.rot_odds:
+            self.trace(f"rot: {check_rot(self.fs, self.rng, self.options, self.history)}")
         self.boot()
 
     def restart(self) -> None:
