@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -31,6 +32,8 @@ PRESSURE_BYTES: Final = 64 * 1024 * 1024
 FULL_RETRY_S: Final = 0.5
 """How often a full disk is tried again."""
 IDLE_MARK_S: Final = 1.0
+FINISH_S: Final = 3.0
+"""How long a stop waits for what is gathered: a full disk or a long redrive must not keep it."""
 
 
 class Reserve(Protocol):
@@ -75,6 +78,7 @@ class Driver:
         self._lazy: asyncio.TimerHandle | None = None
         self._mark: asyncio.TimerHandle | None = None
         self._commit: Commit | None = None
+        self._commit_waits = False
         self._stopped = False
         self._idle = asyncio.Event()
         self._sync_s = 0.0
@@ -97,14 +101,15 @@ class Driver:
             self._woken = True
             self._loop.call_soon(self._turn)
 
-    async def stop(self) -> None:
-        """Finish what is gathered, mark the journal and close it."""
-        while not self._stopped and (self._commit or self._engine.gathered_bytes or self._engine.urgent):
-            self._engine.turn()
-            self._start_commit()
-            self._idle.clear()
-            if self._commit:
-                await self._idle.wait()
+    async def stop(self, timeout_s: float = FINISH_S) -> bool:
+        """Finish what is gathered, mark the journal and close it. Again: nothing.
+
+        False when not all of it was on disk within ``timeout_s``: that is confirmed to no one.
+        """
+        if timeout_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._finish(), timeout_s)
+        finished = not self._unfinished
         self._stopped = True
         self._idle.set()
         if self._cycle:
@@ -112,10 +117,25 @@ class Driver:
         for timer in (self._timer, self._lazy, self._mark):
             if timer:
                 timer.cancel()
+        self._reader.shutdown(wait=True, cancel_futures=True)
         if self._engine.failure is None:
             await self._loop.run_in_executor(self._io, self._journal.close)
         self._io.shutdown(wait=True)
-        self._reader.shutdown(wait=True)
+        return finished
+
+    @property
+    def _unfinished(self) -> bool:
+        return bool(self._commit or self._engine.gathered_bytes or self._engine.urgent)
+
+    async def _finish(self) -> None:
+        while not self._stopped and self._unfinished:
+            self._engine.turn()
+            self._idle.clear()
+            self._start_commit()
+            if self._commit:
+                await self._idle.wait()
+            else:
+                await asyncio.sleep(0)
 
     def _turn(self) -> None:
         self._woken = False
@@ -130,7 +150,7 @@ class Driver:
         if engine.loads:
             loads, engine.loads = engine.loads, []
             for load in loads:
-                self._reader.submit(self._read, load)
+                self._submit(self._reader, self._read, load)
         if self._commit is None:
             if engine.urgent or journal.staged_bytes > LAZY_COMMIT_BYTES:
                 self._start_commit()
@@ -157,7 +177,7 @@ class Driver:
         if commit.batch.nbytes <= IN_PLACE_BYTES_MAX and self._sync_s < IN_PLACE_SYNC_S_MAX and self._is_lone(commit):
             self._commit_in_place(commit)
         else:
-            self._io.submit(self._commit_in_thread, commit)
+            self._submit(self._io, self._commit_in_thread, commit)
 
     def _is_lone(self, commit: Commit) -> bool:
         """True when few wait for this commit: overlapping it with other work would gain nothing."""
@@ -179,7 +199,7 @@ class Driver:
         try:
             self._journal.write(commit.batch)
             if commit.pending.has_written:
-                call(self._engine.written, commit)
+                call(self._written, commit)
             self._journal.sync()
         except StorageError as error:
             call(self._commit_failed, commit, error)
@@ -190,7 +210,14 @@ class Driver:
         self._committed(commit, duration_s)
         self._on_effects()
 
+    def _written(self, commit: Commit) -> None:
+        if not self._stopped:
+            self._engine.written(commit)
+
     def _committed(self, commit: Commit, duration_s: float) -> None:
+        if self._stopped:  # it failed meanwhile (a snapshot's sync, a read): no confirm leaves any more (I2)
+            return
+        self._commit_waits = False
         self._sync_s += (duration_s - self._sync_s) / 8
         self._commit = None
         self._engine.committed(commit)
@@ -201,30 +228,41 @@ class Driver:
         self._after_turn()
 
     def _commit_failed(self, commit: Commit, error: StorageError) -> None:
-        if isinstance(error, StorageFull) and not self._stopped:
+        if isinstance(error, StorageFull):
+            if self._stopped:
+                return
             # The batch is whole in memory and its torn part was cut off: it is tried again, publishes are refused.
-            self._disk_is_full()
-            self._loop.call_later(FULL_RETRY_S, self._retry, commit)
+            self._commit_waits = True
+            self._loop.call_later(0 if self._disk_is_full() else FULL_RETRY_S, self._retry, commit)
             return
         self.fail(error)
 
     def _retry(self, commit: Commit) -> None:
         if not self._stopped:
-            self._io.submit(self._commit_in_thread, commit)
+            self._submit(self._io, self._commit_in_thread, commit)
 
-    def _disk_is_full(self) -> None:
-        """Refuse publishes; give the reserve to acks and deletes; look for room from now on (storage rule 9)."""
-        if not self._engine.broker.storage_full:
-            self._engine.broker.storage_full = True
-            if self._reserve:
-                self._reserve.release_reserve()
-            self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+    def _disk_is_full(self) -> bool:
+        """Refuse publishes; give the reserve to acks and deletes; look for room from now on (storage rule 9).
+
+        True when that gave room.
+        """
+        if self._engine.broker.storage_full:
+            return False
+        self._engine.broker.storage_full = True
+        self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+        try:
+            return self._reserve is not None and self._reserve.release_reserve()
+        except StorageError as error:
+            self.fail(error)
+            return False
 
     def _look_for_room(self) -> None:
-        if self._commit is not None:  # it waits for room itself: taking the reserve back first would leave it none
+        if self._stopped:
+            return
+        if self._commit_waits or self._cycle:  # the reserve was given up for these: not to be taken from them again
             self._loop.call_later(FULL_RETRY_S, self._look_for_room)
-        elif not self._stopped:
-            self._io.submit(self._try_for_room)
+        else:
+            self._submit(self._io, self._try_for_room)
 
     def _try_for_room(self) -> None:
         try:
@@ -234,10 +272,14 @@ class Driver:
         self._loop.call_soon_threadsafe(self._room, found)
 
     def _room(self, found: bool) -> None:
+        if self._stopped:
+            return
         if found:
             self._engine.broker.storage_full = False
+            self.wake()
         else:
             self._loop.call_later(FULL_RETRY_S, self._look_for_room)
+            self._consider_housekeeping(idle=True)
 
     def fail(self, error: StorageError) -> None:
         """Stop for good: a failed sync is never tried again (storage rule 1)."""
@@ -247,6 +289,19 @@ class Driver:
             self._idle.set()
             self._on_failure(error)
 
+    def _submit(self, executor: ThreadPoolExecutor, call: Callable[..., None], *arguments: object) -> None:
+        executor.submit(call, *arguments).add_done_callback(self._called)
+
+    def _called(self, future: Future[None]) -> None:
+        """On the thread: what is no storage error is a bug, and whoever waits would wait for ever."""
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._loop.call_soon_threadsafe(self._break, error)
+
+    def _break(self, error: BaseException) -> None:
+        self._stopped = True
+        self._idle.set()
+        raise AssertionError(f"an I/O thread failed: {error!r}") from error
+
     def _consider_housekeeping(self, *, idle: bool) -> None:
         if self._housekeeping and self._cycle is None and self._housekeeping.is_due(idle=idle):
             self._cycle = self._loop.create_task(self._keep_house(self._housekeeping))
@@ -254,6 +309,7 @@ class Driver:
     async def _keep_house(self, housekeeping: Housekeeping) -> None:
         cycle = housekeeping.cycle()
         result = None
+        again = False
         try:
             while not self._stopped:
                 step = cycle.send(result)
@@ -267,11 +323,13 @@ class Driver:
         except StopIteration:
             pass
         except StorageFull:
-            self._disk_is_full()
+            again = self._disk_is_full()
         except StorageError as error:
             self.fail(error)
         finally:
             self._cycle = None
+        if again:  # what was kept back may be the room that it needs to free more
+            self._consider_housekeeping(idle=True)
 
     async def _durable(self, position: int) -> None:
         while not self._stopped and self._engine.blocks.durable_position < position:
@@ -285,7 +343,7 @@ class Driver:
         """After a quiet second, write the mark that says how far the journal is known durable (storage rule 4)."""
         self._mark = None
         if not self._stopped and self._commit is None and not self._journal.staged_bytes:
-            self._io.submit(self._write_mark, self._engine.clock_ms())
+            self._submit(self._io, self._write_mark, self._engine.clock_ms())
             self._consider_housekeeping(idle=True)
 
     def _write_mark(self, now_ms: int) -> None:
@@ -303,10 +361,17 @@ class Driver:
         try:
             for ref in load.blocks:
                 blocks[ref.position] = parse_stored(self._journal.read(ref.position, ref.size_bytes))
+        except StorageFull:  # no descriptor now
+            self._loop.call_soon_threadsafe(self._loop.call_later, FULL_RETRY_S, self._read_again, load)
+            return
         except StorageError as error:
             self._loop.call_soon_threadsafe(self.fail, error)
             return
         self._loop.call_soon_threadsafe(self._loaded, load, blocks)
+
+    def _read_again(self, load: Load) -> None:
+        if not self._stopped:
+            self._submit(self._reader, self._read, load)
 
     def _loaded(self, load: Load, blocks: dict[int, StoredBlock]) -> None:
         if not self._stopped:

@@ -65,17 +65,19 @@ class Housekeeping:
         self._segment_bytes = segment_bytes
         self._recorded_at_snapshot = 0
         self._recorded_at_look = 0
+        self._unfinished = False
 
     def is_due(self, *, idle: bool = False) -> bool:
         """True when enough was recorded since the last snapshot, or when there is much to free.
 
-        On a full disk it comes much earlier, to free what can be. An idle broker looks at once.
+        On a full disk it comes much earlier, to free what can be. An idle broker looks at once, and finishes a cycle
+        that met a full disk.
         """
         recorded = self._engine.recorded_bytes
         threshold = self._engine.limits.snapshot_bytes
         if self._engine.broker.storage_full:
             threshold //= FULL_DIVISOR
-        if recorded - self._recorded_at_snapshot >= threshold:
+        if recorded - self._recorded_at_snapshot >= threshold or (idle and self._unfinished):
             return True
         if recorded == self._recorded_at_snapshot or (recorded - self._recorded_at_look < LOOK_BYTES and not idle):
             return False
@@ -85,12 +87,14 @@ class Housekeeping:
     def cycle(self) -> Cycle:
         """One round: snapshot, discard, clean; a second snapshot where the older one alone keeps much from going."""
         self._recorded_at_snapshot = self._engine.recorded_bytes
+        self._unfinished = True
         yield from self._snapshot()
         yield from self._discard()
         if self._garbage_bytes() > self._garbage_bytes_max():
             yield from self._snapshot()
             yield from self._discard()
         yield from self._clean()
+        self._unfinished = False
 
     def _garbage_bytes(self) -> int:
         return self._journal.total_bytes - self._engine.blocks.live_bytes
