@@ -40,9 +40,11 @@ async def test_publishes_of_a_client_that_closes_while_the_broker_is_gone_are_co
         client = await connect(broker.url)
         await client.queue(QUEUE).declare()
         producers = [Producer(number, seed, history) for number in range(4)]
-        producing = [asyncio.create_task(producer.run(client, asyncio.Event())) for producer in producers]
+        stopping = asyncio.Event()
+        producing = [asyncio.create_task(producer.run(client, stopping)) for producer in producers]
         await asyncio.sleep(moments.uniform(0.0, 0.5))
         assert await broker.terminate() == 0
+        stopping.set()  # nobody consumes here: a producer may be waiting for the backlog to shrink
         async with asyncio.timeout(OUTCOME_SECONDS_GUARD):
             await client.close()
             await asyncio.gather(*producing)
