@@ -32,7 +32,7 @@ from penstock.net.hub import Hub, NetOptions
 from penstock.net.server import Server
 from penstock.observe.logging import forward_standard_logging, make_logger
 from penstock.storage.directory import DataDirectory
-from penstock.storage.errors import StorageError
+from penstock.storage.errors import StorageError, StorageFull
 from penstock.storage.filesystem import RealFileSystem
 from penstock.storage.journal import Journal
 from penstock.storage.snapshot import SnapshotStore
@@ -120,11 +120,21 @@ class Broker:
             recovery.replay(batch)
         if storage.disk_reserve_bytes and not data.keep_reserve(storage.disk_reserve_bytes):
             self.log.warning("no room for the disk reserve", advice="free space, or acks may fail on a full disk")
-        journal.accept()
+        self._accept(journal)
         recovery.finish()
         self.engine.clock_ms = make_clock(recovery.last_ms)
         self._housekeeping = Housekeeping(self.engine, journal, snapshots, storage.segment_bytes)
         self.log.debug("recovered", records=recovery.record_count, queues=len(self.engine.broker.queues))
+
+    def _accept(self, journal: Journal) -> None:
+        """Have the journal ready; a full disk gets the reserve, which covers what this writes (SEMANTICS 32)."""
+        try:
+            journal.accept()
+        except StorageFull:
+            if not self.data.release_reserve():
+                raise
+            self.log.warning("the disk is full", advice="free space: the reserve is in use")
+            journal.accept()
 
     def _make_hub(self) -> Hub:
         return Hub(
@@ -160,12 +170,14 @@ class Broker:
         if self._expiry_timer:
             self._expiry_timer.cancel()
         self.server.stop_accepting()
-        try:
-            await self.driver.stop()
+        timeout_s = FAILED_STOP_S if self.failure else self.settings.server.stop_timeout_ms / 1000
+        ends_at = self._loop.time() + timeout_s
+        try:  # a broker that failed finishes nothing: what it would write may be half right
+            if not await self.driver.stop(0 if self.failure else timeout_s / 2) and not self.failure:
+                self.log.warning("stopped before everything was on disk", advice="what was not is not confirmed")
         except StorageError as error:
             self._on_storage_failure(error)
-        timeout_s = FAILED_STOP_S if self.failure else self.settings.server.stop_timeout_ms / 1000
-        await self.server.close(timeout_s)
+        await self.server.close(max(FAILED_STOP_S, ends_at - self._loop.time()))
         self.data.close()
 
     def fail(self, failure: Failure) -> None:
