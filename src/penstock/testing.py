@@ -14,6 +14,7 @@ As a pytest plugin this module offers the fixture ``penstock_broker``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -119,7 +120,8 @@ class TestBroker:
     def stop(self) -> None:
         """Stop as on SIGTERM: what was accepted is finished."""
         if self._thread is not None:
-            self._loop.call_soon_threadsafe(self._broker.want_stop)
+            with contextlib.suppress(RuntimeError):  # it has stopped by itself, as after a failed sync
+                self._loop.call_soon_threadsafe(self._broker.want_stop)
             self._thread.join(WAIT_S)
             assert not self._thread.is_alive(), "the broker did not stop"
             self._thread = None

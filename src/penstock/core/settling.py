@@ -40,6 +40,8 @@ def settle(
     """Apply an outcome to the deliveries of these tags; return the ranges that named any the session does not hold."""
     stale: list[TagRange] = []
     taken: list[Taken] = []
+    if outcome == STARTED:
+        session.marks_started = True  # also without ranges: that says only that this session marks what it starts
     for first_tag, last_tag in ranges:
         wanted = last_tag + 1 - first_tag
         if outcome == EXTEND:

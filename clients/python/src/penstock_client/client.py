@@ -18,6 +18,7 @@ from penstock_client.errors import (
     ConnectionRefused,
     PenstockError,
     RequestTimeout,
+    again,
 )
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles
 from penstock_client.link import Handlers, Link, open_link, read_reply
@@ -55,6 +56,7 @@ class Client:
         self.gathering = Gathering(self.producer)
         self.stale_count = 0
         """Outcomes of messages whose lease had ended: those messages come again."""
+        self._stale_unsaid_count = 0
         self._address = parse_url(url)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
         self._connect_timeout_s = connect_timeout
@@ -79,7 +81,7 @@ class Client:
         """Connect for the first time. Raises ConnectionLost or ConnectionRefused."""
         link = await open_link(self._address, self._handlers, self._name, self._connect_timeout_s)
         if link.error is not None:
-            raise link.error
+            raise again(link.error)
         self._link = link
         self._linked.set()
         return self
@@ -180,7 +182,7 @@ class Client:
         """Return the connection, waiting for it to be won back. Raises what ended the client."""
         while True:
             if self._error is not None:
-                raise self._error
+                raise again(self._error)
             if self._link is not None:
                 return self._link
             await self._linked.wait()
@@ -193,7 +195,7 @@ class Client:
                 self._starting = asyncio.get_running_loop().create_task(self._start_producing(link))
             await asyncio.shield(self._starting)
         if self._error is not None:
-            raise self._error
+            raise again(self._error)
 
     async def _start_producing(self, link: Link) -> None:
         try:
@@ -274,7 +276,13 @@ class Client:
 
     def count_stale(self, count: int) -> None:
         """Outcomes came too late."""
+        if not self._stale_unsaid_count:
+            asyncio.get_running_loop().call_soon(self._say_stale)
+        self._stale_unsaid_count += count
         self.stale_count += count
+
+    def _say_stale(self) -> None:
+        count, self._stale_unsaid_count = self._stale_unsaid_count, 0
         log.warning("%d message(s) were settled after their lease had ended; they are delivered again", count)
 
     # -- what the link calls -------------------------------------------------------------------------------------------

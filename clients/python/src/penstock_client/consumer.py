@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock_client.delivery import HELD, Delivery
-from penstock_client.errors import PenstockError, UnknownQueue, error_of
+from penstock_client.errors import PenstockError, UnknownQueue, again, error_of
 from penstock_client.holdings import ACKS_MAX, Holdings, log
 from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.entries import Outcome, encode_settle
@@ -68,6 +68,9 @@ class Consumer:
         self._link = link
         client = self._client
         self._holdings = Holdings(link, self._acks_max, client.request_timeout_s, client.count_stale)
+        # Without ranges it says that this session marks what it starts: if it dies before it has marked anything, what
+        # was prefetched comes back without a failure (SEMANTICS 2).
+        link.send(FrameType.SETTLE, encode_settle(Outcome.STARTED, []))
         await link.request(FrameType.CONSUME, arguments)
 
     def detach(self) -> None:
@@ -130,7 +133,7 @@ class Consumer:
         """Return when something arrived or this ended; outcomes are said first. Raises when nothing will come."""
         self.flush()
         if self.error is not None:
-            raise self.error
+            raise again(self.error)
         if self._arrived or self.ended:
             return
         assert self._waiter is None, "one task iterates over a consumer at a time"

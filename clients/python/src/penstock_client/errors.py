@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from penstock_client.wire.errors import ErrorCode
@@ -115,6 +116,13 @@ _PUBLISH_HELP: Final = {
     ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
     ErrorCode.WINDOW_EXCEEDED: "more unconfirmed messages than the broker's window",
 }
+
+
+def again(error: PenstockError) -> PenstockError:
+    """Return the same error to raise once more: one that is raised in many places collects all their tracebacks."""
+    copied = copy(error)
+    copied.__traceback__ = None
+    return copied
 
 
 def error_of(code: str, message: str) -> PenstockError:

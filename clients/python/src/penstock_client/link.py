@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
-from penstock_client.errors import ConnectionLost, ConnectionRefused, PenstockError, ProtocolViolation, error_of
+from penstock_client.errors import ConnectionLost, ConnectionRefused, PenstockError, ProtocolViolation, again, error_of
 from penstock_client.url import Address
 from penstock_client.wire import control
 from penstock_client.wire.errors import ErrorCode, WireError
@@ -74,7 +74,7 @@ class Link(asyncio.Protocol):
         """Send a request; the future gets its reply frame, or ConnectionLost."""
         future: asyncio.Future[Frame] = self._loop.create_future()
         if self.error is not None:
-            future.set_exception(self.error)
+            future.set_exception(again(self.error))
             return future
         request = self._next_request
         self._next_request = request % 0xFFFFFFFF + 1
@@ -189,7 +189,7 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
         for future in list(self._replies.values()):
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(again(error))
         if self._ready:
             self._handlers.lost(self, error)
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from penstock_client.errors import PenstockError, PublishRefused, PublishUnconfirmed, publish_error
+from penstock_client.errors import PenstockError, PublishRefused, PublishUnconfirmed, again, publish_error
 from penstock_client.link import reply_error
 from penstock_client.wire import control
 from penstock_client.wire.entries import OFFSET_UNKNOWN, ConfirmStatus, decode_confirm, encode_publish_entry
@@ -154,7 +154,7 @@ class Producer:
             outbound = Outbound(route, count, entry, sink, self._sent)
             route.next_sequence += count
             if self._error is not None:
-                sink.refused(outbound, self._error)
+                sink.refused(outbound, again(self._error))
             else:
                 self._parked.append(outbound)
         if self._link is not None:
@@ -273,7 +273,7 @@ class Producer:
         error = publish_error(code, route.queue)
         if code in (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE):
             route.opened = False  # the queue may exist by the time of the next publish
-            return route.error or error
+            return again(route.error) if route.error else error
         return error
 
     def _notify(self) -> None:
