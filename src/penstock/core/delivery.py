@@ -118,7 +118,7 @@ def _hand_out(broker: Broker, group: Group, consumer: Consumer, limit: int, now_
 def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
     queue, first = group.queue, group.next_offset
     log = queue.log
-    if first >= log.visible or len(group.outstanding) > EXCEPTIONS_MAX:
+    if first >= log.visible or len(group.outstanding) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX:
         return 0
     block = log.block_at(first)
     end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))

@@ -31,8 +31,9 @@ NAME_BYTES_MAX: Final = 255
 FAILURES_KEPT_MAX: Final = 16
 """The first and the latest fifteen failures of a message."""
 EXCEPTIONS_MAX: Final = 100_000
-"""Runs that differ from "untouched" in one group. Past it, untouched messages wait until some are settled, so that a
-downstream outage cannot turn a backlog into objects by the million (SEMANTICS 31)."""
+"""Runs that differ from "untouched", and messages with a failure history, in one group. Past either, untouched messages
+wait until some are settled, so that a downstream outage cannot turn a backlog into objects by the million (SEMANTICS
+31)."""
 DEADLINE_STEP_MS: Final = 100
 """Lease deadlines are rounded up to this, so that adjacent hand-outs share one lease."""
 HOLD_MS_MAX: Final = 12 * 3600 * 1000

@@ -6,11 +6,13 @@ Redrive is an internal consumer of the dead-letter queue: it leases like everyon
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core import delivery, settling
 from penstock.core.broker import Dying
 from penstock.core.definitions import find_queue
+from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer
 from penstock.core.values import HOLD_MS_MAX, Refusal, Refused
@@ -21,39 +23,73 @@ if TYPE_CHECKING:
 
 _REDRIVE_PREFETCH: Final = 200
 _REDRIVE_BYTES: Final = 8 * 1024 * 1024
+_SLICE_MESSAGES: Final = 100
+_SLICE_BYTES: Final = 1024 * 1024
+"""Buried at once: about 8 ms of work, and what is read for it."""
+_STAGED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Copies that wait for the disk: past it, burying and redriving wait for a commit."""
 
 
 class DeadLetters:
-    """Buries what dies."""
+    """Buries what dies, a slice a turn: neither the loop nor memory is held by thousands at once."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._waiting: deque[Dying] = deque()
+        self._busy = False
+        self._loading = False
 
     def bury(self, dying: list[Dying]) -> None:
-        """Move these messages to their dead-letter queues as soon as their blocks are in memory."""
-        by_position: dict[int, list[Dying]] = {}
-        missing = []
-        for one in dying:
-            ref = one.group.queue.log.block_at(one.offset)
-            if ref.position not in by_position and self._engine.blocks.get(ref.position) is None:
-                missing.append(ref)
-            by_position.setdefault(ref.position, []).append(one)
+        """Move these messages to their dead-letter queues, in order, as their blocks come into memory."""
+        self._waiting += dying
+        if not self._busy:
+            self._busy = True
+            self._engine.jobs.append(self._step)
+        self._engine.wake()
+
+    def _step(self) -> bool:
+        """Called every turn; True when nothing waits."""
+        if self._loading or self._engine.gathered_bytes > _STAGED_BYTES_MAX:
+            return False  # goes on when the blocks are there, or a commit is done
+        messages, missing = self._next_slice()
 
         def arrived(loaded: dict[int, StoredBlock]) -> None:
-            for position, messages in by_position.items():
-                stored = loaded.get(position) or self._engine.blocks.get(position)
-                for one in messages:
-                    if not one.group.queue.deleted:
-                        if stored is None:  # evicted meanwhile: once more
-                            self.bury([one])
-                        else:
-                            self._bury_one(one, stored)
+            self._loading = False
+            again = []
+            for one in messages:
+                if not one.group.queue.deleted:
+                    position = one.group.queue.log.block_at(one.offset).position
+                    stored = loaded.get(position) or self._engine.blocks.get(position)
+                    if stored is None:  # evicted or moved meanwhile: once more
+                        again.append(one)
+                    else:
+                        self._bury_one(one, stored)
+            self._waiting.extendleft(reversed(again))
+            self._engine.wake()
 
         if missing:
+            self._loading = True
             self._engine.load(missing, arrived)
-        else:
+        elif messages:
             arrived({})
-        self._engine.wake()
+        self._busy = bool(self._waiting or self._loading)
+        return not self._busy
+
+    def _next_slice(self) -> tuple[list[Dying], list[BlockRef]]:
+        """Take messages from the front; also return their blocks that are not in memory."""
+        messages: list[Dying] = []
+        missing: dict[int, BlockRef] = {}
+        missing_bytes = 0
+        while self._waiting and len(messages) < _SLICE_MESSAGES and missing_bytes < _SLICE_BYTES:
+            one = self._waiting.popleft()
+            if one.group.queue.deleted:
+                continue
+            messages.append(one)
+            ref = one.group.queue.log.block_at(one.offset)
+            if ref.position not in missing and self._engine.blocks.get(ref.position) is None:
+                missing[ref.position] = ref
+                missing_bytes += ref.size_bytes
+        return messages, list(missing.values())
 
     def _bury_one(self, dying: Dying, stored: StoredBlock) -> None:
         group, offset = dying
@@ -117,14 +153,23 @@ class Redrive:
             for index in range(entry.message_count):
                 if entry.offset + index >= self._end_offset or self._moved >= self._limit or self._target.deleted:
                     self._complete = True
-                else:
-                    one = self._engine.codec.slice(entry.block, index, index + 1)
-                    self._move(entry.first_tag + index, one)
-        # What belongs elsewhere stays leased until the end, so that it is not handed out here again and again.
-        self._consumer.prefetch_messages = self._kept + _REDRIVE_PREFETCH
-        self._consumer.prefetch_bytes = self._consumer.leased_bytes + _REDRIVE_BYTES
-        self._engine.broker.ready_groups[self._consumer.group] = None
+                    break
+                one = self._engine.codec.slice(entry.block, index, index + 1)
+                self._move(entry.first_tag + index, one)
+        self._grant()
         self._engine.wake()
+
+    def _grant(self) -> bool:
+        """Ask for more, unless what was moved waits for the disk; True when it was not asked for before."""
+        engine, consumer = self._engine, self._consumer
+        had = consumer.prefetch_messages
+        if engine.gathered_bytes > _STAGED_BYTES_MAX or engine.broker.storage_full:
+            consumer.prefetch_messages = 0
+            return False
+        consumer.prefetch_messages = self._kept + _REDRIVE_PREFETCH
+        consumer.prefetch_bytes = consumer.leased_bytes + _REDRIVE_BYTES
+        engine.broker.ready_groups[consumer.group] = None
+        return not had
 
     def step(self) -> bool:
         """Called every turn; True when this is over."""
@@ -133,6 +178,8 @@ class Redrive:
             self._complete = True
             self._engine.close_session(self._session, lost=False)
             self._engine.later(*self._asker, {"redriven": self._moved})
+        elif self._grant():
+            self._engine.wake()
         return self._complete
 
     def _move(self, tag: int, block: bytes) -> None:

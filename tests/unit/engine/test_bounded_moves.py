@@ -1,0 +1,157 @@
+"""Dead letters and redrive in bounded steps; failing messages and unneeded blocks in bounded numbers."""
+
+from typing import Any
+
+import pytest
+
+from penstock.core import delivery
+from penstock.engine.blocks import parse_stored
+from penstock.engine.engine import Engine
+from penstock.engine.interface import EngineLimits
+from penstock.net.codec import WireBlockCodec
+from penstock.storage.journal import Journal
+from penstock.storage.memory import MemoryFileSystem
+from penstock_client.wire.blocks import encode_block
+
+ACK, NACK, REJECT = 1, 2, 4
+MIB = 1024 * 1024
+
+
+class Peer:
+    """A sink that remembers replies and counts deliveries."""
+
+    def __init__(self) -> None:
+        self.replies: list[dict[str, Any]] = []
+        self.delivered = 0
+
+    def deliver(self, entries: list[Any]) -> None:
+        self.delivered += sum(entry.message_count for entry in entries)
+
+    def reply(self, request: int, result: dict[str, Any]) -> None:
+        self.replies.append(result)
+
+    def refuse(self, request: int, refusal: object) -> None:
+        raise AssertionError(refusal)
+
+    def confirm(self, entries: object) -> None: ...
+
+    def peeked(self, request: int, entries: object) -> None: ...
+
+    def stale(self, outcome: int, ranges: object) -> None: ...
+
+    def cancelled(self, consumer: int, refusal: object) -> None: ...
+
+    def abort(self, refusal: object) -> None: ...
+
+
+class World:
+    """An engine over memory, with one session; commits happen when a test says so."""
+
+    def __init__(self, cache_bytes: int = 64 * MIB) -> None:
+        self.journal = Journal.open(MemoryFileSystem(), "journal", boot_epoch=1)
+        assert not list(self.journal.replay())
+        self.journal.accept()
+        self.engine = Engine(self.journal, WireBlockCodec(), EngineLimits(cache_bytes=cache_bytes), 1, lambda: 1_000)
+        self.peer = Peer()
+        self.session = self.engine.open_session(self.peer, "peer")
+        self.sequence = 1
+        self.request("queue_declare", queue="jobs")
+        self.request("producer_open", producer=None)
+        self.request("route_open", route=1, routing_key="jobs")
+
+    def request(self, command: str, **arguments: Any) -> None:
+        self.engine.request(self.session, 1, command, arguments)
+
+    def publish(self, *bodies: bytes) -> None:
+        self.engine.publish(self.session, [(1, 0, self.sequence, len(bodies), encode_block(list(bodies)))])
+        self.sequence += len(bodies)
+
+    def turn(self) -> None:
+        self.engine.turn()
+        loads, self.engine.loads = self.engine.loads, []
+        for load in loads:
+            load.done({b.position: parse_stored(self.journal.read(b.position, b.size_bytes)) for b in load.blocks})
+
+    def commit(self) -> bool:
+        self.turn()
+        commit = self.engine.begin()
+        if commit is not None:
+            self.journal.write(commit.batch)
+            self.journal.sync()
+            self.engine.written(commit)
+            self.engine.committed(commit)
+        return commit is not None or bool(self.engine.jobs)
+
+    def settle_all(self, outcome: int, delay_ms: int = 0) -> None:
+        last = self.engine.broker.sessions[self.session].next_tag - 1
+        self.engine.settle(self.session, outcome, [(1, last)], delay_ms, "no", 0)
+
+    def run(self) -> None:
+        for _ in range(10_000):
+            if not self.commit():
+                return
+        raise AssertionError("it does not come to rest")
+
+
+@pytest.mark.parametrize("cache_bytes", [64 * MIB, 0])
+def test_thousands_of_rejected_messages_are_buried_in_steps(cache_bytes: int) -> None:
+    """SEMANTICS 30: no turn of the loop takes longer than 20 ms."""
+    world = World(cache_bytes)
+    world.publish(*[b"%d" % n for n in range(2_000)])
+    world.request("consume", queue="jobs", consumer=1, prefetch_messages=2_000)
+    world.run()
+    assert world.peer.delivered == 2_000
+    world.settle_all(REJECT)
+    buried = 0
+    steps = 0
+    while buried < 2_000:
+        world.commit()
+        found = world.engine.broker.names.get("jobs.dead")
+        now = found.log.next_offset if found else 0
+        assert now - buried <= 200
+        buried = now
+        steps += 1
+    assert steps >= 10
+    world.run()
+    assert world.engine.broker.names["jobs"].group.dying_count == 0
+    assert not world.engine.jobs
+
+
+def test_a_redrive_does_not_gather_more_than_the_disk_takes() -> None:
+    """I13: a dead-letter queue larger than memory is redriven at the pace of its commits."""
+    world = World(cache_bytes=MIB)
+    for _ in range(400):
+        world.publish(b"x" * 100_000)
+    world.request("consume", queue="jobs", consumer=1, prefetch_messages=400, prefetch_bytes=256 * MIB)
+    world.run()
+    world.settle_all(REJECT)
+    world.run()
+    world.request("cancel", consumer=1)
+    world.request("queue_redrive", queue="jobs")
+    for _ in range(1_000):
+        world.turn()
+    assert world.engine.gathered_bytes < 20 * MIB
+    world.engine.broker.storage_full = True
+    for _ in range(100):
+        world.commit()
+    assert {"redriven": 400} not in world.peer.replies
+    world.engine.broker.storage_full = False
+    world.run()
+    assert {"redriven": 400} in world.peer.replies
+    assert world.engine.broker.names["jobs"].group.ready_count == 400
+
+
+def test_a_downstream_outage_pauses_hand_outs_before_its_failures_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SEMANTICS 31: messages that failed alike are one run, but each has its history."""
+    monkeypatch.setattr(delivery, "EXCEPTIONS_MAX", 1_000)
+    world = World()
+    for _ in range(50):
+        world.publish(*[b"x"] * 100)
+    world.request("consume", queue="jobs", consumer=1, prefetch_messages=100)
+    for _ in range(50):
+        world.commit()
+        world.settle_all(NACK, 3_600_000)
+    world.run()
+    group = world.engine.broker.names["jobs"].group
+    assert 1_000 <= len(group.history) <= 1_200
+    assert group.ready_count == 5_000 - len(group.history)
