@@ -280,3 +280,31 @@ async def test_a_settled_message_cannot_be_settled_differently(peer: ScriptedPee
         except PenstockError:
             pass
     assert not peer.last.tags(Outcome.NACK)
+
+
+async def test_several_tasks_may_iterate_over_one_consumer(peer: ScriptedPeer) -> None:
+    taken: list[bytes] = []
+
+    async def work() -> None:
+        async for message in messages:
+            await message.ack()
+            taken.append(message.body)
+            await asyncio.sleep(0)
+
+    async with connect(peer.url) as client, client.queue("jobs").consume() as messages:
+        workers = [asyncio.create_task(work()) for _ in range(3)]
+        await asyncio.sleep(0)
+        peer.last.deliver([b"%d" % number for number in range(5)])
+        peer.last.deliver([b"%d" % number for number in range(5, 10)], offset=5)
+        await peer.until(lambda: len(peer.last.tags(Outcome.ACK)) == 10)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+    assert sorted(taken) == [b"%d" % number for number in range(10)]
+
+
+async def test_a_session_says_that_it_marks_before_it_is_given_anything(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").consume():
+        assert [(settlement.outcome, settlement.ranges) for settlement in peer.last.settlements] == [
+            (Outcome.STARTED, [])
+        ]

@@ -219,3 +219,9 @@ async def test_concurrent_publishes_share_blocks_and_each_gets_its_own_offset(pe
         confirms = await guarded(asyncio.gather(*(queue.publish(b"%d" % number) for number in range(300))))
     assert sorted(confirm.offset or 0 for confirm in confirms) == list(range(1, 301))
     assert len(peer.last.publications) <= 10
+
+
+async def test_a_publisher_outside_its_block_says_so(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        with pytest.raises(RuntimeError, match="async with"):
+            await client.queue("jobs").publisher().send(b"x")

@@ -15,16 +15,21 @@
 from penstock_client.client import Client, connect
 from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
+    BadSetting,
+    BodyTooLarge,
     ClientClosed,
     ConnectionLost,
     ConnectionRefused,
     DiskFull,
+    LimitReached,
     PenstockError,
     ProtocolViolation,
     PublishFailed,
     PublishRefused,
     PublishUnconfirmed,
     QueueDeleted,
+    QueueInUse,
+    QueueNotEmpty,
     RequestTimeout,
     SettingsDiffer,
     StaleDelivery,
@@ -39,7 +44,9 @@ from penstock_client.received import Batch, ReceivedMessage
 __version__ = "0.1.0"
 
 __all__ = [
+    "BadSetting",
     "Batch",
+    "BodyTooLarge",
     "Client",
     "ClientClosed",
     "ClientPublisher",
@@ -49,6 +56,7 @@ __all__ = [
     "DeadLetter",
     "DiskFull",
     "Failure",
+    "LimitReached",
     "Message",
     "Messages",
     "PenstockError",
@@ -59,7 +67,9 @@ __all__ = [
     "Publisher",
     "Queue",
     "QueueDeleted",
+    "QueueInUse",
     "QueueInfo",
+    "QueueNotEmpty",
     "ReceivedMessage",
     "RequestTimeout",
     "SettingsDiffer",

@@ -48,7 +48,7 @@ class Consumer:
         self._link: Link | None = None
         self._holdings: Holdings | None = None
         self._arrived: deque[Delivery] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._cancelling = False
 
     # -- connections come and go ---------------------------------------------------------------------------------------
@@ -136,16 +136,15 @@ class Consumer:
             raise again(self.error)
         if self._arrived or self.ended:
             return
-        assert self._waiter is None, "one task iterates over a consumer at a time"
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

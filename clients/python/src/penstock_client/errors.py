@@ -67,6 +67,30 @@ class SettingsDiffer(PenstockError):
     code = "settings-differ"
 
 
+class BadSetting(PenstockError):
+    """A setting or an argument has a value that makes no sense; the message names it."""
+
+    code = "bad-setting"
+
+
+class QueueNotEmpty(PenstockError):
+    """The queue was to be deleted only if it is empty."""
+
+    code = "queue-not-empty"
+
+
+class QueueInUse(PenstockError):
+    """The queue was to be deleted only if nobody consumes from it."""
+
+    code = "queue-in-use"
+
+
+class LimitReached(PenstockError):
+    """The broker has as many of these as it may have; the message names them."""
+
+    code = "limit-reached"
+
+
 class StaleDelivery(PenstockError):
     """The lease had ended: the message was or will be delivered again, and this outcome changed nothing."""
 
@@ -99,6 +123,12 @@ class PublishFailed(PenstockError):
         self.count = count
 
 
+class BodyTooLarge(PublishRefused):
+    """The broker takes no body of this size (``limits.body_bytes_max`` in its settings)."""
+
+    code = "body-too-large"
+
+
 class DiskFull(PublishRefused):
     """The broker's disk is full; publish again when there is room."""
 
@@ -106,7 +136,19 @@ class DiskFull(PublishRefused):
 
 
 _BY_CODE: Final[dict[str, type[PenstockError]]] = {
-    kind.code: kind for kind in (UnknownQueue, QueueDeleted, SettingsDiffer, StaleDelivery, DiskFull)
+    kind.code: kind
+    for kind in (
+        UnknownQueue,
+        QueueDeleted,
+        SettingsDiffer,
+        BadSetting,
+        QueueNotEmpty,
+        QueueInUse,
+        LimitReached,
+        StaleDelivery,
+        BodyTooLarge,
+        DiskFull,
+    )
 }
 
 _PUBLISH_HELP: Final = {
@@ -139,4 +181,5 @@ def publish_error(code: int, queue: str) -> PenstockError:
     text = f"queue {queue!r}: {_PUBLISH_HELP.get(known, known.label)}"
     if known in (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE):
         return UnknownQueue(text)
-    return DiskFull(text) if known is ErrorCode.DISK_FULL else PublishRefused(text, known.label)
+    kind = _BY_CODE.get(known.label, PublishRefused)
+    return (kind if issubclass(kind, PublishRefused) else PublishRefused)(text, known.label)

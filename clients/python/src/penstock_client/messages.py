@@ -20,7 +20,7 @@ class Messages:
 
     Leaving the block gives back what was not handed out. The iteration ends when the client drains, and raises when it
     cannot go on: the queue was deleted, the connection was not won back. A wait that is cancelled or times out loses
-    nothing: the next one goes on.
+    nothing: the next one goes on. Several tasks may iterate at once; each message goes to one of them.
     """
 
     def __init__(self, client: Client, subscription: Subscription) -> None:
@@ -82,6 +82,8 @@ class Messages:
                 consumer.flush()
                 return None
             await consumer.wait()
+            if self.index < self.end:  # several tasks iterate, and another one was first
+                return self.delivery
         self.delivery, self.index, self.end = delivery, 0, len(delivery.marks)
         return delivery
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from penstock_client.errors import PenstockError, PublishRefused, PublishUnconfirmed, again, publish_error
+from penstock_client.errors import BodyTooLarge, PenstockError, PublishUnconfirmed, again, publish_error
 from penstock_client.link import reply_error
 from penstock_client.wire import control
 from penstock_client.wire.entries import OFFSET_UNKNOWN, ConfirmStatus, decode_confirm, encode_publish_entry
@@ -284,10 +284,10 @@ class Producer:
             self.when_idle()
 
 
-def too_large(size: int, size_max: int) -> PublishRefused:
+def too_large(size: int, size_max: int) -> BodyTooLarge:
     """Return the error of a message the broker would not take."""
     text = f"{size} bytes; the broker takes {size_max} (limits.body_bytes_max in its settings)"
-    return PublishRefused(text, ErrorCode.BODY_TOO_LARGE.label)
+    return BodyTooLarge(text)
 
 
 def _wake(waiters: deque[asyncio.Future[None]]) -> None:

@@ -31,6 +31,7 @@ class _Publisher:
         self._level = level_of(durability)
         self._runs: dict[str, Run] = {}
         self._settled_count = 0
+        self._entered = False
         self._waiters: deque[asyncio.Future[None]] = deque()
         self.errors: list[PenstockError] = []
         self.failed_count = 0
@@ -38,6 +39,7 @@ class _Publisher:
 
     async def __aenter__(self) -> Self:
         await self._client.start_producing()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -96,6 +98,9 @@ class _Publisher:
         messages.append(message)
         gathering.room_bytes -= size_bytes(message) + MESSAGE_BYTES
         if len(messages) == 1:
+            if not self._entered:
+                messages.clear()
+                raise RuntimeError("send inside `async with queue.publisher() as publisher`")
             gathering.begin(run)
         if gathering.room_bytes > 0 and len(messages) < BLOCK_MESSAGES:
             return False
