@@ -1,0 +1,315 @@
+"""Core alone beside the shadow: every command is given to both, and every fact goes through its journal form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tests.sim.bodies import block_of, uids_of
+from tests.sim.comparison import adopt_delays, compare
+from tests.sim.replay import Known, forget_producers, replayed
+from tests.sim.shadow import Recorded, Shadow
+from tests.sim.state import Place, ShadowConsumer, ShadowQueue, ShadowSession
+from tests.sim.violation import Violation
+
+from penstock.core import definitions, delivery, publishing, settling
+from penstock.core.broker import Broker
+from penstock.core.facts import (
+    PUBLISHED_HEADER_BYTES,
+    Acked,
+    Dead,
+    Declared,
+    Deleted,
+    Fact,
+    ProducerOpened,
+    ProducersExpired,
+    Published,
+    Purged,
+    decode,
+    encode,
+)
+from penstock.core.queue import Queue
+from penstock.core.session import Session
+from penstock.core.values import QueueSettings
+
+MEMORY_POSITION = 1 << 63
+QUEUES_MAX = 8
+
+
+class Publishing(NamedTuple):
+    """A block to publish, on a route."""
+
+    route: int
+    level: int
+    first_sequence: int
+    uids: tuple[int, ...]
+
+
+class CoreUnderTest:
+    """A broker's core, its recorder, and the shadow."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+        self.facts: list[Known] = []
+        self.stored: list[Recorded] = []
+        self.removed = 0
+        self.settling = False
+        self.dying: list[tuple[int, int]] = []
+        self._next_position = 1
+        self._next_session = 1
+        self._next_uid = 1
+        self._start(Broker(self, 1), Shadow(1))
+
+    def _start(self, broker: Broker, shadow: Shadow) -> None:
+        self.broker, self.shadow = broker, shadow
+        self._emit: Callable[[Queue, Fact], None] = broker.emit
+        broker.emit = self.emit  # type: ignore[method-assign]
+
+    # -- the recorder --------------------------------------------------------------------------------------------------
+
+    def record(self, fact: Fact) -> int:
+        """Keep a fact as the journal would: what is kept is what comes back from its bytes."""
+        kept = decode(memoryview(encode(fact)))
+        if kept != fact:
+            raise Violation("I18", f"{fact} comes back from the journal as {kept}")
+        position = self._next_position
+        self._next_position += 1
+        self.facts.append(Known(position, kept, uids_of(fact.block) if isinstance(fact, Published) else ()))
+        self._note(fact, position)
+        return position
+
+    def hold(self, fact: Published) -> int:
+        """Keep a memory queue's block."""
+        self._next_position += 1
+        self._note(fact, -1)
+        return MEMORY_POSITION + self._next_position
+
+    def emit(self, queue: Queue, fact: Fact) -> None:
+        """Facts of memory queues are heard of here."""
+        if not queue.settings.durable:
+            self._note(fact, -1)
+        self._emit(queue, fact)
+
+    def _note(self, fact: Fact, position: int) -> None:
+        shadow = self.shadow
+        match fact:
+            case Published() if fact.producer:
+                self.stored.append((position, fact))
+            case Published():
+                shadow.stored(fact, position, uids_of(fact.block))
+            case Dead():
+                shadow.queues[fact.queue].finish(fact.offset)
+                shadow.queues[fact.queue].dead += 1
+            case Acked() if not self.settling:
+                for first, end in fact.ranges:
+                    for offset in range(first, end):
+                        self._take(fact.queue, offset)
+            case Purged():
+                self.removed = shadow.purge(fact.queue)
+            case Declared():
+                shadow.declared(fact)
+            case Deleted():
+                self.removed = shadow.delete(fact.queue)
+            case ProducerOpened():
+                shadow.producers[fact.producer] = fact.time_ms
+            case ProducersExpired():
+                forget_producers(shadow, fact.producers)
+
+    def _take(self, queue: int, offset: int) -> None:
+        for session in self.shadow.sessions.values():
+            for tag in [t for t, held in session.tags.items() if (held.queue, held.offset) == (queue, offset)]:
+                self.shadow.untag(session, tag)
+        self.shadow.acknowledged(queue, offset)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def declare(self, name: str, settings: QueueSettings) -> None:
+        """Declare a queue that may exist."""
+        known = self.shadow.names.get(name)
+        queue, created = definitions.declare(self.broker, name, settings, self.now_ms, QUEUES_MAX)
+        if created != (known is None) or queue.name != name:
+            raise Violation("I12", f"{name} was declared: {created}, {known}")
+
+    def open_session(self) -> Session:
+        """A connection begins, with a producer."""
+        number = self._next_session
+        self._next_session += 1
+        session = self.broker.sessions[number] = Session(number, f"peer-{number}", self.broker.deadlines)
+        self.shadow.sessions[number] = ShadowSession(number, session.name)
+        return session
+
+    def open_producer(self, session: Session, producer: int | None) -> None:
+        """Bind a session to a producer."""
+        number = definitions.open_producer(self.broker, session, producer, self.now_ms)
+        self.shadow.sessions[session.number].producer = number
+
+    def open_route(self, session: Session, number: int, queue: str) -> None:
+        """Open a route."""
+        found = publishing.open_route(self.broker, session, number, "", queue, 100)
+        self.shadow.sessions[session.number].routes[number] = (queue, found.number)
+
+    def new_uids(self, count: int) -> tuple[int, ...]:
+        """Return numbers for new messages."""
+        self._next_uid += count
+        return tuple(range(self._next_uid - count, self._next_uid))
+
+    def publish(self, session: Session, blocks: list[Publishing]) -> None:
+        """Publish a frame; the confirms have to say what the shadow says."""
+        entries = [(b.route, b.level, b.first_sequence, len(b.uids), block_of(b.uids)) for b in blocks]
+        self.stored.clear()
+        publishing.publish(self.broker, session, entries, self.now_ms)
+        expected = self.shadow.publish(session.number, entries, self.stored, self.now_ms)
+        confirms = [tuple(confirm) for confirm in self.broker.confirms]
+        if confirms != [(session.number, *one[:7]) for one in expected]:
+            raise Violation("I9", f"{confirms} for {blocks}, expected {expected}")
+        self.broker.confirms.clear()
+
+    def make_visible(self, number: int, part: int) -> None:
+        """A commit: some, or all, of what was published is durable."""
+        mine, queue = self.shadow.queues[number], self.broker.queues[number]
+        ends = [block.end for block in mine.blocks if block.end > mine.visible]
+        if ends:
+            end = ends[min(part, len(ends) - 1)]
+            delivery.make_visible(self.broker, queue, end)
+            mine.visible = end
+            if end == queue.log.next_offset:
+                self.broker.published_queues.pop(queue, None)
+
+    def consume(self, session: Session, queue: Queue, number: int, messages: int, size_bytes: int) -> None:
+        """Start a consumer."""
+        consumer = delivery.consume(self.broker, session, queue, number, messages, size_bytes, "", 100)
+        mine = ShadowConsumer(number, queue.number, messages, size_bytes, consumer.name)
+        self.shadow.sessions[session.number].consumers[number] = mine
+
+    def set_credit(self, session: Session, number: int, messages: int, size_bytes: int) -> None:
+        """Change a consumer's credit."""
+        delivery.set_credit(self.broker, session, number, messages, size_bytes)
+        mine = self.shadow.sessions[session.number].consumers[number]
+        mine.prefetch_messages, mine.prefetch_bytes = messages, size_bytes
+
+    def cancel(self, session: Session, number: int, release: bool) -> None:
+        """End a consumer."""
+        delivery.remove_consumer(self.broker, delivery.find_consumer(session, number))
+        if release:
+            settling.release_unstarted(self.broker, session, number)
+        self.shadow.cancel(session.number, number, release)
+
+    def settle(
+        self, session: Session, outcome: int, ranges: list[tuple[int, int]], duration_ms: int, reason: str
+    ) -> None:
+        """Settle tags, held or not; the stale ones have to be named."""
+        self.settling = True
+        rest = (outcome, ranges, duration_ms, reason, self.now_ms)
+        stale = settling.settle(self.broker, session, *rest)
+        self.settling = False
+        expected = self.shadow.settle(session.number, *rest)
+        if stale != expected:
+            raise Violation("I10", f"settling {ranges}: {stale} are reported stale, {expected} are")
+        self.adopt()
+
+    def close_session(self, session: Session, lost: bool) -> None:
+        """A connection is gone."""
+        settling.close_session(self.broker, session, lost, self.now_ms)
+        self.shadow.close_session(session.number, lost, self.now_ms)
+        self.adopt()
+
+    def pass_time(self, duration_ms: int) -> None:
+        """Time passes: leases end, delays are over."""
+        self.now_ms += duration_ms
+        settling.expire_leases(self.broker, self.now_ms)
+        delivery.wake_delayed(self.broker, self.now_ms)
+        self.shadow.expire(self.now_ms)
+        self.shadow.wake(self.now_ms)
+        self.adopt()
+
+    def dispatch(self) -> None:
+        """Hand out what is ready; every hand-out has to be legal, and no one may be left wanting."""
+        delivery.dispatch(self.broker, self.now_ms)
+        for one in self.broker.deliveries:
+            self.shadow.handed_out(one, self.now_ms)
+        self.broker.deliveries.clear()
+        for queue in self.shadow.queues.values():
+            self.shadow.check_none_starves(queue)
+
+    def bury(self) -> None:
+        """Move what is dying to the dead letters."""
+        dying, self.broker.dying = self.broker.dying, []
+        for one in dying:
+            queue = one.group.queue
+            message = self.shadow.queues[queue.number].messages[one.offset]
+            if message.place is not Place.DYING:
+                raise Violation("I14", f"{message} of {queue.name} is not dying")
+            settling.bury(self.broker, one, block_of((message.uid,)), self.now_ms, QUEUES_MAX)
+
+    def move(self, session: Session, tag: int, target: Queue) -> None:
+        """Redrive one message that a session holds, or believes to hold."""
+        held = self.shadow.sessions[session.number].tags.get(tag)
+        uid = self.shadow.queues[held.queue].messages[held.offset].uid if held else 0
+        moved = settling.move(self.broker, session, tag, target, block_of((uid,)), self.now_ms)
+        if moved != (held is not None):
+            raise Violation("I14", f"moved {moved} under tag {tag}, which is held as {held}")
+
+    def purge(self, queue: Queue) -> None:
+        """Purge a queue."""
+        self.removed = 0
+        if definitions.purge(self.broker, queue) != self.removed:
+            raise Violation("I12", f"a purge of {queue.name} took {self.removed} messages and said otherwise")
+
+    def delete(self, queue: Queue) -> None:
+        """Delete a queue; its consumers are told."""
+        consumers = {(c.session.number, c.number) for c in queue.group.consumers}
+        if definitions.delete(self.broker, queue, False, False) != self.removed:
+            raise Violation("I12", f"deleting {queue.name} took {self.removed} messages and said otherwise")
+        told = {(one.session, one.consumer) for one in self.broker.cancelled}
+        if told != consumers:
+            raise Violation("I20", f"{queue.name} is gone: {told} were told, {consumers} consumed")
+        self.broker.cancelled.clear()
+
+    def expire_producers(self) -> None:
+        """Forget producers that are idle and not connected."""
+        connected = {session.producer for session in self.shadow.sessions.values()}
+        idle = {p for p, last_ms in self.shadow.producers.items() if last_ms < self.now_ms and p not in connected}
+        definitions.expire_producers(self.broker, self.now_ms)
+        if idle & set(self.broker.producers):
+            raise Violation("I13", f"producers {idle} are idle and were kept")
+
+    def restart(self, lost_facts: int) -> None:
+        """The broker dies; the latest facts may be lost. What is rebuilt has to be what the rest says (I18)."""
+        self.facts = self.facts[: len(self.facts) - lost_facts]
+        epoch = self.broker.boot_epoch + 1
+        broker, shadow = Broker(self, epoch), replayed(self.facts, epoch)
+        for known in self.facts:
+            _apply(broker, known)
+        broker.dropped.clear()
+        broker.reopen()
+        self._start(broker, shadow)
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Look up what jitter decided."""
+        adopt_delays(self.broker, self.shadow)
+
+    def check(self) -> None:
+        """Hold everything against everything (I8, I10, I12, I13)."""
+        compare(self.broker, self.shadow)
+        dropped, self.broker.dropped = self.broker.dropped, []
+        kept = {block.position for queue in self.broker.queues.values() for block in queue.log.all_blocks()}
+        if kept & {block.position for block in dropped}:
+            raise Violation("I1", "a block was dropped that its queue still has")
+
+    def queue_of(self, number: int) -> tuple[Queue, ShadowQueue]:
+        """Return a queue, twice."""
+        return self.broker.queues[number], self.shadow.queues[number]
+
+
+def _apply(broker: Broker, known: Known) -> None:
+    fact = known.fact
+    if not isinstance(fact, Published):
+        broker.apply(fact)
+        return
+    queue = broker.queues.get(fact.queue)
+    if queue is not None:
+        size = len(fact.block) + PUBLISHED_HEADER_BYTES
+        rest = (fact.producer, fact.first_sequence, fact.time_ms)
+        broker.apply_published(queue, fact.message_count, size, known.position, *rest)

@@ -1,0 +1,266 @@
+"""T2: core against a naive model, message by message, in whatever order Hypothesis finds (I1 to I14).
+
+``PENSTOCK_MODEL_EXAMPLES`` and ``PENSTOCK_MODEL_STEPS`` say how much; nightly is 20,000 x 200.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.model.core import CoreUnderTest, Publishing
+
+from penstock.core.queue import Queue
+from penstock.core.session import Session
+from penstock.core.values import (
+    ACK,
+    EXTEND,
+    NACK,
+    NO_DELAY,
+    REJECT,
+    RELEASE,
+    STARTED,
+    SYNCED,
+    WRITTEN,
+    QueueSettings,
+    Refused,
+)
+
+EXAMPLES = int(os.environ.get("PENSTOCK_MODEL_EXAMPLES", "500"))
+STEPS = int(os.environ.get("PENSTOCK_MODEL_STEPS", "50"))
+
+_NAMES = ("a", "b", "m")
+_some = st.integers(0, 1 << 16)
+_settings = st.builds(
+    QueueSettings,
+    lease_ms=st.sampled_from([100, 1000, 30_000]),
+    max_failures=st.sampled_from([0, 1, 2, 3]),
+    backoff_min_ms=st.sampled_from([0, 100]),
+    backoff_max_ms=st.sampled_from([100, 3000]),
+    dead_letter=st.sampled_from([None, "graveyard"]),
+)
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Commands in any order, some of them nonsense."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = CoreUnderTest()
+        self.sequences: dict[tuple[int, str], int] = {}
+        self.sent: list[tuple[int, str, Publishing]] = []
+        self.settings: dict[str, QueueSettings] = {}
+
+    # -- choosing ------------------------------------------------------------------------------------------------------
+
+    def _session(self, choice: int) -> Session | None:
+        sessions = list(self.core.broker.sessions.values())
+        return sessions[choice % len(sessions)] if sessions else None
+
+    def _queue(self, choice: int) -> Queue | None:
+        queues = list(self.core.broker.queues.values())
+        return queues[choice % len(queues)] if queues else None
+
+    # -- definitions ---------------------------------------------------------------------------------------------------
+
+    @initialize(first=_settings, second=_settings, third=_settings)
+    def begin(self, first: QueueSettings, second: QueueSettings, third: QueueSettings) -> None:
+        values = {**third.as_map(), "durable": False}
+        self.settings = {"a": first, "b": second, "m": QueueSettings(**values)}
+        for name in _NAMES:
+            self.core.declare(name, self.settings[name])
+        for number in range(2):
+            self.connect(producer=0)
+            for queue in range(3):
+                self.consume(number, queue, (3 + queue, 1 << 20))
+
+    @rule(name=st.sampled_from(_NAMES))
+    def declare(self, name: str) -> None:
+        self.core.declare(name, self.settings[name])
+
+    @rule(producer=_some)
+    def connect(self, producer: int) -> None:
+        if len(self.core.broker.sessions) < 4:
+            session = self.core.open_session()
+            known = [None, *self.core.broker.producers]
+            self.core.open_producer(session, known[producer % len(known)])
+            for number, name in enumerate(_NAMES, 1):
+                if name in self.core.broker.names:
+                    self.core.open_route(session, number, name)
+
+    @rule(choice=_some, lost=st.booleans())
+    def disconnect(self, choice: int, lost: bool) -> None:
+        session = self._session(choice)
+        if session is not None:
+            self.core.close_session(session, lost)
+
+    @rule(choice=_some)
+    def purge(self, choice: int) -> None:
+        queue = self._queue(choice)
+        if queue is not None and choice % 3 != 1:
+            self.core.purge(queue)
+
+    @rule(choice=_some)
+    def delete(self, choice: int) -> None:
+        queue = self._queue(choice)
+        if queue is not None and choice % 3 == 0:
+            self.core.delete(queue)
+
+    @rule()
+    def expire_producers(self) -> None:
+        self.core.expire_producers()
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    @rule(
+        choice=_some,
+        blocks=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6), st.sampled_from([0, 0, 0, 1])), min_size=1, max_size=3),
+        level=st.sampled_from([SYNCED, WRITTEN]),
+        commit=st.sampled_from([True, True, False]),
+    )
+    def publish(self, choice: int, blocks: list[tuple[int, int, int]], level: int, commit: bool) -> None:
+        session = self._session(choice)
+        if session is None:
+            return
+        frame = []
+        for index, count, gap in blocks:
+            stream = (session.producer, _NAMES[index])
+            first = self.sequences.get(stream, 1) + gap
+            self.sequences[stream] = first + count
+            frame.append(Publishing(index + 1, level, first, self.core.new_uids(count)))
+            self.sent.append((session.producer, _NAMES[index], frame[-1]))
+        self.core.publish(session, frame)
+        if commit:
+            for number in self.core.broker.queues:
+                self.core.make_visible(number, part=9)
+            self.core.dispatch()
+
+    @rule(choice=_some, block=_some)
+    def publish_again(self, choice: int, block: int) -> None:
+        session = self._session(choice)
+        mine = [sent for sent in self.sent if session is not None and sent[0] == session.producer]
+        if session is not None and mine:
+            self.core.publish(session, [mine[block % len(mine)][2]])
+
+    @rule(full=st.booleans())
+    def fill_disk(self, full: bool) -> None:
+        self.core.broker.storage_full = self.core.shadow.storage_full = full
+
+    @rule(choice=_some, part=st.integers(0, 5))
+    def commit(self, choice: int, part: int) -> None:
+        queue = self._queue(choice)
+        if queue is not None:
+            self.core.make_visible(queue.number, part)
+
+    # -- consuming -----------------------------------------------------------------------------------------------------
+
+    @rule(choice=_some, queue=_some, credit=st.sampled_from([(1, 1 << 20), (3, 1 << 20), (20, 500), (9, 1)]))
+    def consume(self, choice: int, queue: int, credit: tuple[int, int]) -> None:
+        session, found = self._session(choice), self._queue(queue)
+        if session is not None and found is not None and len(session.consumers) < 3:
+            number = max(session.consumers, default=0) + 1
+            self.core.consume(session, found, number, *credit)
+
+    @precondition(lambda self: any(session.consumers for session in self.core.broker.sessions.values()))
+    @rule(choice=_some, number=_some, credit=st.sampled_from([(0, 0), (1, 100), (30, 1 << 20)]))
+    def flow(self, choice: int, number: int, credit: tuple[int, int]) -> None:
+        session = self._session(choice)
+        if session is not None and session.consumers:
+            self.core.set_credit(session, list(session.consumers)[number % len(session.consumers)], *credit)
+
+    @precondition(lambda self: any(session.consumers for session in self.core.broker.sessions.values()))
+    @rule(choice=_some, number=_some, release=st.booleans())
+    def cancel(self, choice: int, number: int, release: bool) -> None:
+        session = self._session(choice)
+        if session is not None and session.consumers:
+            self.core.cancel(session, list(session.consumers)[number % len(session.consumers)], release)
+
+    @rule()
+    def dispatch(self) -> None:
+        self.core.dispatch()
+
+    @rule()
+    def bury(self) -> None:
+        self.core.bury()
+
+    @rule(duration_ms=st.sampled_from([1, 99, 100, 1000, 31_000]), dispatch=st.booleans())
+    def pass_time(self, duration_ms: int, dispatch: bool) -> None:
+        self.core.pass_time(duration_ms)
+        if dispatch:
+            self.core.dispatch()
+
+    # -- settling ------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: any(session.leases for session in self.core.broker.sessions.values()))
+    @rule(
+        choice=_some,
+        outcome=st.sampled_from([ACK, ACK, ACK, NACK, NACK, RELEASE, REJECT, EXTEND, STARTED]),
+        starts=st.lists(st.tuples(_some, st.integers(0, 9)), min_size=1, max_size=4),
+        duration_ms=st.sampled_from([NO_DELAY, 0, 150, 40_000]),
+        stale=st.sampled_from([False, False, False, True]),
+        dispatch=st.booleans(),
+    )
+    def settle(
+        self, choice: int, outcome: int, starts: list[tuple[int, int]], duration_ms: int, stale: bool, dispatch: bool
+    ) -> None:
+        sessions = [session for session in self.core.broker.sessions.values() if session.leases]
+        session = sessions[choice % len(sessions)]
+        held = list(self.core.shadow.sessions[session.number].tags)
+        tags = range(session.next_tag + 1) if stale else held
+        ranges = []
+        for start, length in starts:
+            first = tags[start % len(tags)]
+            last = first + length if stale else max(tag for tag in held if first <= tag <= first + length)
+            ranges.append((first, last))
+        self.core.settle(session, outcome, ranges, duration_ms, f"reason {choice % 3}")
+        if dispatch:
+            self.core.dispatch()
+
+    @precondition(lambda self: any(session.leases for session in self.core.broker.sessions.values()))
+    @rule(choice=_some, tag=_some, other=_some)
+    def move(self, choice: int, tag: int, other: int) -> None:
+        session, queue = self._session(choice), self._queue(other)
+        if session is not None and queue is not None:
+            self.core.move(session, tag % (session.next_tag + 1), queue)
+
+    # -- restarts and refusals -----------------------------------------------------------------------------------------
+
+    @rule(lost=st.sampled_from([0, 0, 1, 2, 5]))
+    def restart(self, lost: int) -> None:
+        definitions = 6  # the queues and producers that every example begins with stay
+        self.core.restart(min(lost, max(0, len(self.core.facts) - definitions)))
+
+    @rule(choice=_some)
+    def a_refused_command_changes_nothing(self, choice: int) -> None:
+        session, queue = self._session(choice), self._queue(choice)
+        if session is None or queue is None:
+            return
+        refused: list[Any] = [
+            lambda: self.core.open_producer(session, None),
+            lambda: self.core.open_route(session, 9, "nowhere"),
+            lambda: self.core.cancel(session, 999, False),
+            lambda: self.core.declare(queue.name, QueueSettings(lease_ms=12_345)),
+        ]
+        try:
+            refused[choice % len(refused)]()
+        except Refused:
+            return
+        raise AssertionError("a command that had to be refused was carried out")
+
+    @invariant()
+    def both_agree(self) -> None:
+        self.core.check()
+
+
+CoreMachine.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    derandomize="PENSTOCK_MODEL_EXAMPLES" not in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+TestCoreAgainstTheModel = CoreMachine.TestCase
