@@ -60,7 +60,8 @@ fuzz: $(STAMP)
 	@$(PYTEST) -m "hypothesis and not nightly" --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
 nightly: $(STAMP)
-	@PENSTOCK_SIM_SEEDS=100000 PENSTOCK_SIM_OPERATIONS=2000 PENSTOCK_KILL_ROUNDS=500 PENSTOCK_TERMINATE_ROUNDS=500 $(PYTEST) --hypothesis-profile=nightly --timeout=14400 $(ARGS)
+	@PENSTOCK_SIM_SEEDS=100000 PENSTOCK_SIM_OPERATIONS=2000 \
+	  PENSTOCK_MODEL_EXAMPLES=20000 PENSTOCK_MODEL_STEPS=200 PENSTOCK_KILL_ROUNDS=500 PENSTOCK_TERMINATE_ROUNDS=500 $(PYTEST) --hypothesis-profile=nightly --timeout=14400 $(ARGS)
 
 serve: $(STAMP)
 	@$(BIN)/penstock serve --data $(DATA) $(ARGS)
