@@ -7,7 +7,7 @@ applies them here; recovery calls ``apply`` with the same facts.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from penstock.core.facts import (
     Acked,
@@ -23,10 +23,14 @@ from penstock.core.facts import (
     Published,
     Purged,
 )
-from penstock.core.log import BlockRef
+from penstock.core.log import BlockRef, QueueLog
 from penstock.core.queue import Group, Queue, Stream
 from penstock.core.session import Deadlines, Session
 from penstock.core.values import Refusal
+
+DROP_BLOCKS_MAX: Final = 4096
+"""Blocks dropped at once, about 8 ms: purging or deleting millions must not hold the loop."""
+_ALL_BLOCKS: Final = 1 << 62
 
 
 class Recorder(Protocol):
@@ -112,6 +116,9 @@ class Broker:
         self.cancelled: list[Cancelled] = []
         self.dropped: list[BlockRef] = []
         """Blocks that no one needs any more."""
+        self.draining: dict[QueueLog, None] = {}
+        """Logs with more such blocks than were dropped at once: see ``drain``."""
+        self._drop_blocks_max = _ALL_BLOCKS
 
     def emit(self, queue: Queue, fact: Fact) -> None:
         """Record a fact of a durable queue and apply it; a memory queue's facts are applied only."""
@@ -163,11 +170,25 @@ class Broker:
         """Drop the blocks that every group is done with."""
         low = queue.low_offset
         if low > queue.log.start_offset:
-            self.dropped += queue.log.release(low)
+            self._drop(queue.log, low)
+
+    def drain(self) -> None:
+        """Go on dropping what a purge or a deletion left."""
+        log = next(iter(self.draining))
+        del self.draining[log]
+        self._drop(log, log.start_offset)
+
+    def _drop(self, log: QueueLog, low: int) -> None:
+        dropped = log.release(low, self._drop_blocks_max)
+        self.dropped += dropped
+        if len(dropped) == self._drop_blocks_max:
+            self.draining[log] = None
 
     def reopen(self) -> None:
         """After recovery: everything stored is visible, nothing is leased."""
+        self._drop_blocks_max = DROP_BLOCKS_MAX
         for queue in self.queues.values():
+            queue.log.release(queue.log.start_offset, _ALL_BLOCKS)  # a snapshot may have been taken while draining
             queue.log.visible = queue.log.next_offset
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
@@ -189,7 +210,7 @@ class Broker:
         queue = self.queues.pop(fact.queue)
         del self.names[queue.name]
         queue.deleted = True
-        self.dropped += queue.log.all_blocks()
+        self._drop(queue.log, queue.log.next_offset)
 
     def _apply_expired(self, fact: ProducersExpired) -> None:
         for producer in fact.producers:

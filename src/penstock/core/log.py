@@ -79,13 +79,14 @@ class QueueLog:
             found.append(block)
         return found
 
-    def release(self, low: int) -> list[BlockRef]:
-        """Everything below ``low`` is done: drop the blocks that end there; return them."""
+    def release(self, low: int, blocks_max: int) -> list[BlockRef]:
+        """Everything below ``low`` is done: drop up to ``blocks_max`` blocks that end there; return them."""
         self.start_offset = low
         firsts, head = self._firsts, self._head
         count = len(firsts)
+        stop = min(count, head + blocks_max)
         dropped: list[BlockRef] = []
-        while head < count and (firsts[head + 1] if head + 1 < count else self.next_offset) <= low:
+        while head < stop and (firsts[head + 1] if head + 1 < count else self.next_offset) <= low:
             block = self.block(head)
             self.live_bytes -= block.size_bytes
             dropped.append(block)

@@ -323,6 +323,9 @@ class Engine:
             for session, consumer, refusal in cancelled:
                 if (sink := self.sinks.get(session)) is not None:
                     sink.cancelled(consumer, refusal)
+        if broker.draining and not broker.dropped:
+            broker.drain()
+            self.wake()
         if broker.dropped:
             dropped, broker.dropped = broker.dropped, []
             self.blocks.drop(dropped)

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from penstock.core import delivery
+from penstock.core.broker import DROP_BLOCKS_MAX
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Engine
 from penstock.engine.interface import EngineLimits
+from penstock.engine.recovery import Recovery, fingerprint, snapshot_head, snapshot_queue
 from penstock.net.codec import WireBlockCodec
 from penstock.storage.journal import Journal
 from penstock.storage.memory import MemoryFileSystem
@@ -52,6 +54,7 @@ class World:
         assert not list(self.journal.replay())
         self.journal.accept()
         self.engine = Engine(self.journal, WireBlockCodec(), EngineLimits(cache_bytes=cache_bytes), 1, lambda: 1_000)
+        Recovery(self.engine).finish()
         self.peer = Peer()
         self.session = self.engine.open_session(self.peer, "peer")
         self.sequence = 1
@@ -139,6 +142,48 @@ def test_a_redrive_does_not_gather_more_than_the_disk_takes() -> None:
     world.run()
     assert {"redriven": 400} in world.peer.replies
     assert world.engine.broker.names["jobs"].group.ready_count == 400
+
+
+@pytest.mark.parametrize("command", ["queue_purge", "queue_delete"])
+def test_a_huge_queue_is_given_up_in_steps(command: str) -> None:
+    """SEMANTICS 30: no turn of the loop takes longer than 20 ms."""
+    world = World()
+    queue = world.engine.broker.names["jobs"]
+    for _ in range(3 * DROP_BLOCKS_MAX):
+        world.publish(b"x")
+    world.run()
+    world.request(command, queue="jobs")
+    steps = 0
+    while queue.log.block_count:
+        assert len(world.engine.broker.dropped) <= DROP_BLOCKS_MAX
+        before = queue.log.block_count
+        world.commit()
+        assert before - queue.log.block_count <= 2 * DROP_BLOCKS_MAX  # a turn, and another after the commit
+        steps += 1
+    world.run()
+    assert steps >= 1
+    assert not world.engine.blocks.live_bytes
+    assert not world.engine.broker.draining
+
+
+def test_a_snapshot_taken_while_a_purge_drains_restores_what_is_needed() -> None:
+    """I18: blocks that are done are dropped at recovery, whether they had been by the snapshot or not."""
+    world = World()
+    for _ in range(2 * DROP_BLOCKS_MAX):
+        world.publish(b"x")
+    world.run()
+    world.request("queue_purge", queue="jobs")
+    assert world.engine.broker.names["jobs"].log.block_count
+    parts = [snapshot_head(world.engine.broker, 1_000)]
+    parts += [snapshot_queue(queue, world.journal.next_position) for queue in world.engine.broker.queues.values()]
+    world.run()
+    other = World()
+    other.engine = Engine(other.journal, WireBlockCodec(), EngineLimits(), 2, lambda: 1_000)
+    recovery = Recovery(other.engine)
+    recovery.restore(parts)
+    recovery.finish()
+    assert list(fingerprint(other.engine.broker)) == list(fingerprint(world.engine.broker))
+    assert other.engine.blocks.live_bytes == world.engine.blocks.live_bytes == 0
 
 
 def test_a_downstream_outage_pauses_hand_outs_before_its_failures_fill_memory(monkeypatch: pytest.MonkeyPatch) -> None:
