@@ -111,7 +111,12 @@ class QueueLog:
     def columns(self) -> tuple[bytes, bytes, bytes]:
         """The block columns as bytes (native u64 firsts, u32 sizes, u64 positions), for a snapshot."""
         head = self._head
-        return self._firsts[head:].tobytes(), self._sizes[head:].tobytes(), self._positions[head:].tobytes()
+        with (
+            memoryview(self._firsts) as firsts,
+            memoryview(self._sizes) as sizes,
+            memoryview(self._positions) as places,
+        ):
+            return firsts[head:].tobytes(), sizes[head:].tobytes(), places[head:].tobytes()
 
     def restore(self, start: int, next_offset: int, columns: tuple[bytes, bytes, bytes]) -> None:
         """Replace everything by the columns of a snapshot; all of it is durable, hence visible."""

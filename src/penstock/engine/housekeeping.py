@@ -105,7 +105,7 @@ class Housekeeping:
     def _snapshot(self) -> Cycle:
         broker = self._engine.broker
         position = self._journal.next_position
-        parts = [snapshot_head(broker, self._engine.clock_ms())]
+        parts: list[tuple[bytes, ...]] = [(snapshot_head(broker, self._engine.clock_ms()),)]
         sliced_bytes = sliced_queues = 0
         for number in list(broker.queues):
             queue = broker.queues.get(number)
@@ -113,14 +113,14 @@ class Housekeeping:
                 continue
             part = snapshot_queue(queue, self._journal.next_position)
             parts.append(part)
-            sliced_bytes += len(part)
+            sliced_bytes += sum(map(len, part))
             sliced_queues += 1
             if sliced_bytes > SLICE_BYTES or sliced_queues >= SLICE_QUEUES:
                 sliced_bytes = sliced_queues = 0
                 yield Pause()
         # The parts hold facts that may not be on disk yet: a snapshot must not know more than the journal (I18).
         yield AwaitDurable(self._journal.next_position)
-        yield Io(lambda: self._snapshots.write(position, parts))
+        yield Io(lambda: self._snapshots.write(position, map(b"".join, parts)))
 
     def _discard(self) -> Cycle:
         older = self._snapshots.older_position

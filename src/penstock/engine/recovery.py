@@ -120,8 +120,8 @@ def snapshot_head(broker: Broker, time_ms: int) -> bytes:
     ).encode()
 
 
-def snapshot_queue(queue: Queue, applied: int) -> bytes:
-    """One queue's part: a JSON head, then the three block columns."""
+def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
+    """One queue's part, to be joined off the loop: a JSON head, then the three block columns."""
     group = queue.group
     durable = queue.settings.durable
     head: dict[str, Any] = {
@@ -147,7 +147,7 @@ def snapshot_queue(queue: Queue, applied: int) -> bytes:
             ],
         }
     text = json.dumps(head).encode()
-    return b"".join([_PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns])
+    return _PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns
 
 
 def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:

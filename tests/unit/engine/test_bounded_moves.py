@@ -175,7 +175,8 @@ def test_a_snapshot_taken_while_a_purge_drains_restores_what_is_needed() -> None
     world.request("queue_purge", queue="jobs")
     assert world.engine.broker.names["jobs"].log.block_count
     parts = [snapshot_head(world.engine.broker, 1_000)]
-    parts += [snapshot_queue(queue, world.journal.next_position) for queue in world.engine.broker.queues.values()]
+    position = world.journal.next_position
+    parts += [b"".join(snapshot_queue(queue, position)) for queue in world.engine.broker.queues.values()]
     world.run()
     other = World()
     other.engine = Engine(other.journal, WireBlockCodec(), EngineLimits(), 2, lambda: 1_000)
