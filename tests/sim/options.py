@@ -17,6 +17,7 @@ class Options:
     clients: int
     segment_bytes: int
     batch_close_bytes: int
+    slice_messages: int
     cache_bytes: int
     snapshot_bytes: int
     publishes: int
@@ -43,6 +44,7 @@ def draw_options(rng: random.Random) -> Options:
         clients=rng.randint(1, 4),
         segment_bytes=rng.choice([300, 300, 1000, 4000, 20_000]),
         batch_close_bytes=rng.choice([150, 600, 4096, 8 * 1024 * 1024]),
+        slice_messages=rng.choice([1, 3, 100]),
         cache_bytes=rng.choice([0, 2000, 20_000, 1 << 20]),
         snapshot_bytes=rng.choice([800, 2000, 6000, 30_000]),
         publishes=rng.choice([15, 30, 60]),

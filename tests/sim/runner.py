@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple
+from unittest.mock import patch
 
 from tests.sim import actions
 from tests.sim.client import Client, Connection
 from tests.sim.disk import Crashed
-from tests.sim.options import draw_options
+from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
+from penstock.core import broker
 from penstock.core.values import ACK
-from penstock.engine import engine as engine_module
+from penstock.engine import deadletters, engine, housekeeping, outbox
 
 _ROUNDS_MAX = 400
 
@@ -34,15 +38,30 @@ def run(seed: int, operations: int, print_trace: bool = False) -> Report:
     """Run one seed; raises Violation."""
     rng = random.Random(f"penstock {seed}")
     options = draw_options(rng)
-    kept, engine_module.BATCH_CLOSE_BYTES = engine_module.BATCH_CLOSE_BYTES, options.batch_close_bytes  # type: ignore[misc]
-    try:
+    with _small_limits(options):
         world = World(seed, rng, options, print_trace)
         _busy(world, operations)
         _quiet(world)
-    finally:
-        engine_module.BATCH_CLOSE_BYTES = kept  # type: ignore[misc]
     published = len(world.history.stored_uids)
     return Report(seed, world.trace_hash, operations, published, world.delivered, world.crashes)
+
+
+@contextmanager
+def _small_limits(options: Options) -> Iterator[None]:
+    """Sizes that real brokers reach after hours are reached within a seed."""
+    with ExitStack() as stack:
+        for module, name, value in (
+            (engine, "BATCH_CLOSE_BYTES", options.batch_close_bytes),
+            (deadletters, "_SLICE_MESSAGES", options.slice_messages),
+            (deadletters, "_STAGED_BYTES_MAX", options.batch_close_bytes * 8),
+            (deadletters, "_REDRIVE_PREFETCH", options.slice_messages * 2),
+            (outbox, "READ_AHEAD_BYTES", options.cache_bytes // 4 + 1),
+            (housekeeping, "SLICE_QUEUES", options.slice_messages),
+            (housekeeping, "GARBAGE_SEGMENTS", 1),
+            (broker, "DROP_BLOCKS_MAX", options.slice_messages),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
 
 
 def _busy(world: World, operations: int) -> None:
@@ -123,15 +142,14 @@ def _owed(client: Client) -> str:
 def _check_empty(world: World) -> None:
     """Nothing is kept for messages that are done (I13)."""
     world.probe.compare()
-    engine = world.engine
     kept = {
-        "live bytes": engine.blocks.live_bytes,
-        "leases": engine.broker.deadlines.live_count,
-        "loads": len(engine.loads) + len(engine.loading),
-        "waiting deliveries": len(engine.outbox.waiting_positions()),
-        "blocks": sum(queue.log.block_count for queue in engine.broker.queues.values()),
-        "runs": sum(len(queue.group.outstanding) for queue in engine.broker.queues.values()),
-        "histories": sum(len(queue.group.history) for queue in engine.broker.queues.values()),
+        "live bytes": world.engine.blocks.live_bytes,
+        "leases": world.engine.broker.deadlines.live_count,
+        "loads": len(world.engine.loads) + len(world.engine.loading),
+        "waiting deliveries": len(world.engine.outbox.waiting_positions()),
+        "blocks": sum(queue.log.block_count for queue in world.engine.broker.queues.values()),
+        "runs": sum(len(queue.group.outstanding) for queue in world.engine.broker.queues.values()),
+        "histories": sum(len(queue.group.history) for queue in world.engine.broker.queues.values()),
     }
     if any(kept.values()):
         raise Violation("I13", f"kept though every message is done: {kept}")
