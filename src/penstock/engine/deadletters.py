@@ -38,6 +38,8 @@ class DeadLetters:
         self._waiting: deque[Dying] = deque()
         self._busy = False
         self._loading = False
+        self.redriven: set[Queue] = set()
+        """Dead-letter queues that a redrive goes through now: the next one waits, for this may hold its messages."""
 
     def bury(self, dying: list[Dying]) -> None:
         """Move these messages to their dead-letter queues, in order, as their blocks come into memory."""
@@ -125,6 +127,7 @@ class Redrive:
         self._session = 0
         self._end_offset = 0
         self._consumer: Consumer
+        self._source: Queue
 
     def start(self) -> None:
         """Begin; the asker is replied to when every dead letter that was there has been looked at."""
@@ -136,6 +139,15 @@ class Redrive:
             return
         if source is self._target:
             raise Refused("unsupported", f"{source.name!r} is a dead-letter queue: redrive the queue they came from")
+        self._source = source
+        engine.jobs.append(self.step)
+        self._begin()
+
+    def _begin(self) -> None:
+        engine, source = self._engine, self._source
+        if source in engine.dead_letters.redriven:
+            return
+        engine.dead_letters.redriven.add(source)
         self._end_offset = source.log.visible
         self._session = engine.open_session(self, f"redrive of {self._target.name}")
         session = engine.broker.sessions[self._session]
@@ -144,7 +156,6 @@ class Redrive:
         self._consumer = delivery.consume(
             engine.broker, session, source, 1, _REDRIVE_PREFETCH, _REDRIVE_BYTES, name, consumers_max=1
         )
-        engine.jobs.append(self.step)
         engine.wake()
 
     def deliver(self, entries: list[DeliveryOut]) -> None:
@@ -173,9 +184,16 @@ class Redrive:
 
     def step(self) -> bool:
         """Called every turn; True when this is over."""
+        if not self._session:
+            if self._source.deleted:
+                self._engine.later(*self._asker, {"redriven": 0})
+                return True
+            self._begin()
+            return False
         nothing_left = not self._consumer.group.ready_count and self._consumer.leased_messages == self._kept
         if self._complete or nothing_left:
             self._complete = True
+            self._engine.dead_letters.redriven.discard(self._source)
             self._engine.close_session(self._session, lost=False)
             self._engine.later(*self._asker, {"redriven": self._moved})
         elif self._grant():

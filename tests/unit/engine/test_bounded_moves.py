@@ -144,6 +144,28 @@ def test_a_redrive_does_not_gather_more_than_the_disk_takes() -> None:
     assert world.engine.broker.names["jobs"].group.ready_count == 400
 
 
+def test_redrives_of_a_shared_dead_letter_queue_find_all_of_theirs() -> None:
+    """One that runs holds what belongs to others: the next begins when it has given that back."""
+    world = World()
+    for route, name in ((2, "first"), (3, "second")):
+        world.request("queue_declare", queue=name, dead_letter="shared")
+        world.request("route_open", route=route, routing_key=name)
+        world.request("consume", queue=name, consumer=route, prefetch_messages=1_000)
+    for number in range(300):
+        for route in (2, 3):
+            world.engine.publish(world.session, [(route, 0, number + 1, 1, encode_block([b"x"]))])
+    world.run()
+    world.settle_all(REJECT)
+    world.run()
+    for route in (2, 3):
+        world.request("cancel", consumer=route)
+    world.request("queue_redrive", queue="first")
+    world.request("queue_redrive", queue="second")
+    world.run()
+    assert world.peer.replies[-2:] == [{"redriven": 300}] * 2
+    assert not world.engine.broker.names["shared"].group.ready_count
+
+
 @pytest.mark.parametrize("command", ["queue_purge", "queue_delete"])
 def test_a_huge_queue_is_given_up_in_steps(command: str) -> None:
     """SEMANTICS 30: no turn of the loop takes longer than 20 ms."""
