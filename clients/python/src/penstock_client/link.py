@@ -61,6 +61,7 @@ class Link(asyncio.Protocol):
         self._spoke = False
         self._ready = False
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = asyncio.Event()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -109,13 +110,14 @@ class Link(asyncio.Protocol):
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
 
     async def close(self) -> None:
-        """Say goodbye and close; what the broker still confirms before is taken."""
+        """Say goodbye; the socket is closed when this returns. What the broker still confirms before is taken."""
         if self.error is None:
             try:
                 await asyncio.wait_for(self.ask(FrameType.CLOSE, control.pack({})), 2)
             except (PenstockError, TimeoutError):
                 pass
         self.abort(ConnectionLost("the connection was closed"))
+        await self._closed.wait()
 
     def abort(self, error: PenstockError) -> None:
         """End the connection now."""
@@ -143,6 +145,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what waits."""
+        self._closed.set()
         if self.error is None:
             self._lose(ConnectionLost(f"the connection to the broker was lost: {exc or 'it was closed'}"))
 
