@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from penstock.core.values import NAME_BYTES_MAX, QueueSettings, Refused, backoff_ms, check_name, parse_settings
+
+
+@pytest.mark.parametrize("name", ["jobs", "ünïcödé 名前", "a" * NAME_BYTES_MAX, "with space", "a/../b"])
+def test_any_printable_name_up_to_its_limit_is_legal(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", None, 7, b"jobs", "a" * (NAME_BYTES_MAX + 1), "ä" * 128, "a\nb", "a\x7f", "\ud800"])
+def test_other_names_are_refused(name: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        check_name(name)
+    assert refused.value.refusal.code == "bad-name"
+
+
+def test_settings_name_each_difference_with_both_values() -> None:
+    ours, theirs = QueueSettings(lease_ms=100), QueueSettings(max_failures=9)
+    assert ours.differences(theirs) == "lease_ms is 100, not 30000, max_failures is 5, not 9"
+    assert ours.differences(QueueSettings(lease_ms=100)) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"lease": 3}, "'lease'"),
+        ({"durable": 1}, "durable"),
+        ({"lease_ms": 99}, "lease_ms"),
+        ({"lease_ms": True}, "lease_ms"),
+        ({"lease_ms": 30_000.5}, "lease_ms"),
+        ({"lease_ms": 12 * 3_600_000 + 1}, "lease_ms"),
+        ({"max_failures": -1}, "max_failures"),
+        ({"backoff_min_ms": "1"}, "backoff_min_ms"),
+        ({"memory_bytes_max": 1}, "memory_bytes_max"),
+        ({"backoff_min_ms": 5, "backoff_max_ms": 4}, "backoff_min_ms"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(Refused, match=named) as refused:
+        parse_settings(arguments)
+    assert refused.value.refusal.code == "bad-setting"
+
+
+def test_a_dead_letter_queue_needs_a_legal_name() -> None:
+    with pytest.raises(Refused) as refused:
+        parse_settings({"dead_letter": ""})
+    assert refused.value.refusal.code == "bad-name"
+
+
+def test_settings_have_their_defaults() -> None:
+    assert parse_settings({}) == QueueSettings()
+    assert parse_settings({"durable": False, "dead_letter": None}) == QueueSettings(durable=False)
+
+
+def test_backoff_doubles_up_to_its_maximum_half_of_it_jitter() -> None:
+    settings = QueueSettings(backoff_min_ms=1000, backoff_max_ms=10_000)
+    for failures, longest in ((1, 1000), (2, 2000), (4, 8000), (5, 10_000), (500, 10_000)):
+        waits = [backoff_ms(settings, failures, offset) for offset in range(200)]
+        assert longest // 2 <= min(waits) < longest * 0.55
+        assert longest * 0.95 < max(waits) <= longest
+
+
+def test_backoff_is_the_same_in_a_replay() -> None:
+    """I17."""
+    settings = QueueSettings()
+    assert backoff_ms(settings, 3, 42) == backoff_ms(settings, 3, 42)
+    assert backoff_ms(QueueSettings(backoff_min_ms=0, backoff_max_ms=0), 3, 42) == 0
