@@ -223,9 +223,12 @@ class World:
         else:
             self.commit = None
             self.engine.committed(commit)
-            if self._cycle is None and self.housekeeping.is_due():
-                self.trace("housekeeping")
-                self._cycle = self.housekeeping.cycle()
+            self._consider_housekeeping(idle=False)
+
+    def _consider_housekeeping(self, idle: bool) -> None:
+        if self._cycle is None and self.housekeeping.is_due(idle=idle):
+            self.trace("housekeeping")
+            self._cycle = self.housekeeping.cycle()
 
     def house_step(self) -> bool:
         """Take housekeeping one step further, as the driver does; False when it waits or has nothing to do."""
@@ -278,6 +281,8 @@ class World:
                 return
             except StorageError as error:
                 self.storage_failure(error)
+            else:
+                self._consider_housekeeping(idle=True)
 
     def load_step(self) -> bool:
         """Take the oldest load one step further: read, then hand over."""
