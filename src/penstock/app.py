@@ -49,6 +49,9 @@ FAILED_STOP_S: Final = 0.3
 FILES_BESIDE_CONNECTIONS: Final = 256
 """Descriptors for segments, the listener, the loop and the lock."""
 
+CLOCK_BEHIND_MS_MAX: Final = 1_000
+"""How far the wall clock may be behind the journal's last time without a warning: two clocks are never quite equal."""
+
 EXPIRE_PRODUCERS_S: Final = 3600.0
 
 Clock = Callable[[], int]
@@ -123,6 +126,7 @@ class Broker:
         self._accept(journal)
         recovery.finish()
         self.engine.clock_ms = make_clock(recovery.last_ms)
+        self._warn_of_clock(getattr(self.engine.clock_ms, "behind_ms", 0))
         self._housekeeping = Housekeeping(self.engine, journal, snapshots, storage.segment_bytes)
         self.log.debug("recovered", records=recovery.record_count, queues=len(self.engine.broker.queues))
 
@@ -135,6 +139,11 @@ class Broker:
                 raise
             self.log.warning("the disk is full", advice="free space: the reserve is in use")
             journal.accept()
+
+    def _warn_of_clock(self, behind_ms: int) -> None:
+        if behind_ms > CLOCK_BEHIND_MS_MAX:
+            advice = "set the clock; until it has caught up, the broker's time goes on from where it stopped"
+            self.log.warning("the wall clock is behind the journal", behind_ms=behind_ms, advice=advice)
 
     def _make_hub(self) -> Hub:
         return Hub(

@@ -31,11 +31,31 @@ def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, que
         return queue, False
     if len(broker.queues) >= queues_max:
         raise Refused("limit-reached", f"there are {queues_max} queues already (limits.queues_max)")
+    _check_dead_letters_survive(broker, name, settings)
     number = broker.next_number
     fact = Declared(number, number + 1, name, settings, now_ms)
     broker.recorder.record(fact)
     broker.apply(fact)
     return broker.queues[number], True
+
+
+def _check_dead_letters_survive(broker: Broker, name: str, settings: QueueSettings) -> None:
+    """A durable queue's dead letters may not go where a crash loses them (I1)."""
+    if settings.durable:
+        target = broker.names.get(settings.dead_letter or f"{name}.dead")
+        if target is not None and not target.settings.durable:
+            raise Refused(
+                "bad-setting",
+                f"the dead letters of durable queue {name!r} would go to {target.name!r}, which is kept in memory;"
+                " name a durable dead_letter queue",
+            )
+        return
+    for queue in broker.queues.values():
+        if queue.settings.durable and queue.dead_letter_name == name:
+            raise Refused(
+                "bad-setting",
+                f"{name!r} takes the dead letters of durable queue {queue.name!r} and must be durable too",
+            )
 
 
 def describe(broker: Broker, queue: Queue) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from penstock.core.queue import Queue, Stream
 from penstock.core.session import Route, Session
 from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, Refused
 
+MEMORY_OVERRUN_BYTES: Final = 64 * 1024 * 1024
+"""What a memory queue may hold beyond its bound: the windows of the producers whose confirms it holds back. Past it
+publishes are refused, or producers that come and go could fill the memory (I13)."""
 _new: Final = tuple.__new__
 """Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
 
@@ -62,6 +65,8 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
             confirms.append(_duplicate(number, publication, stream))
         elif broker.storage_full and queue.settings.durable:
             confirms.append(_refusal(number, publication, "disk-full"))
+        elif level == MEMORY and queue.log.live_bytes > queue.settings.memory_bytes_max + MEMORY_OVERRUN_BYTES:
+            confirms.append(_refusal(number, publication, "limit-reached"))
         else:
             offset = _store(broker, queue, session.producer, stream, publication, now_ms)
             confirms.append(_new(Confirm, (number, route_number, STORED, level, "", first_sequence, count, offset)))

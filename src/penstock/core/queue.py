@@ -16,7 +16,7 @@ from penstock.core.facts import Acked, Dead, Failed, Leased, OffsetRange, Purged
 from penstock.core.log import QueueLog
 from penstock.core.runs import OutstandingRuns
 from penstock.core.session import Consumer
-from penstock.core.values import FAILURES_KEPT_MAX, OFFSET_UNKNOWN, Failure, QueueSettings
+from penstock.core.values import FAILURES_KEPT_MAX, NAME_BYTES_MAX, OFFSET_UNKNOWN, Failure, QueueSettings
 
 _STREAM_RUNS_MAX: Final = 64
 """Remembered (sequence, offset) runs per stream: what a re-send after a reconnect can be answered with exactly."""
@@ -283,7 +283,8 @@ class Queue:
     @property
     def dead_letter_name(self) -> str:
         """The queue that its dead letters go to."""
-        return self.settings.dead_letter or f"{self.name}.dead"
+        name = self.settings.dead_letter or f"{self.name}.dead"
+        return name if len(name.encode()) <= NAME_BYTES_MAX else f"dead-letters-{self.number}"
 
     @property
     def low_offset(self) -> int:

@@ -125,15 +125,12 @@ def move(broker: Broker, session: Session, tag: int, target: Queue, block: bytes
 
 def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:
     name = queue.dead_letter_name
-    if len(name.encode()) > 255 or name == queue.name:
-        name = f"dead-letters-{queue.number}"
     found = broker.names.get(name)
     if found is not None:
         return found
-    # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11).
-    settings = QueueSettings(
-        durable=queue.settings.durable, lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name
-    )
+    # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11). It is
+    # durable whatever its source is: durable queues may share it.
+    settings = QueueSettings(lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name)
     return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]
 
 
