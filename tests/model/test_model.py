@@ -117,7 +117,9 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(
         choice=_some,
-        blocks=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6), st.sampled_from([0, 0, 0, 1])), min_size=1, max_size=3),
+        blocks=st.lists(
+            st.tuples(st.integers(0, 2), st.integers(1, 6), st.sampled_from([0, 0, 0, 1])), min_size=1, max_size=3
+        ),
         level=st.sampled_from([SYNCED, WRITTEN]),
         commit=st.sampled_from([True, True, False]),
     )

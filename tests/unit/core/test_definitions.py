@@ -151,7 +151,7 @@ def test_deleting_forgets_what_was_about_to_happen(core: Core) -> None:
     core.settle(worker, 4, (1, 1))
     definitions.delete(core.broker, queue, False, False)
     broker = core.broker
-    assert not (broker.dying or broker.ready_groups or broker.delayed_groups or broker.published_queues)
+    assert not any((broker.dying, broker.ready_groups, broker.delayed_groups, broker.published_queues))
 
 
 def test_deleting_under_conditions(core: Core) -> None:

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from tests.unit.core.harness import BLOCK, Core, offsets
@@ -159,14 +160,15 @@ def test_consumers_are_numbered_by_their_connection(core: Core) -> None:
     consumer = core.consume(session, queue, number=3)
     assert delivery.find_consumer(session, 3) is consumer
     assert consumer.name == session.name
-    for call, code in (
+    refused: list[tuple[Callable[[], object], str]] = [
         (lambda: core.consume(session, queue, number=3), "consumer-exists"),
         (lambda: delivery.consume(core.broker, session, queue, 4, 1, 1, "", 1), "limit-reached"),
         (lambda: delivery.find_consumer(session, 9), "unknown-consumer"),
-    ):
-        with pytest.raises(Refused) as refused:
+    ]
+    for call, code in refused:
+        with pytest.raises(Refused) as error:
             call()
-        assert refused.value.refusal.code == code
+        assert error.value.refusal.code == code
 
 
 def test_new_messages_wait_while_a_group_has_too_many_exceptions(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ def test_any_printable_name_up_to_its_limit_is_legal(name: str) -> None:
     assert check_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", None, 7, b"jobs", "a" * (NAME_BYTES_MAX + 1), "ä" * 128, "a\nb", "a\x7f", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["", None, 7, b"jobs", "a" * (NAME_BYTES_MAX + 1), "ä" * 128, "a\nb", "a\x7f", "\ud800"]
+)
 def test_other_names_are_refused(name: Any) -> None:
     with pytest.raises(Refused) as refused:
         check_name(name)

@@ -1,0 +1,7 @@
+import pytest
+from tests.unit.engine.harness import Bench
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
