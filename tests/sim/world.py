@@ -135,7 +135,10 @@ class World:
             if not queue.settings.durable:
                 continue
             for block in queue.log.all_blocks():
-                uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes))[1])
+                try:
+                    uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes))[1])
+                except StorageError as error:
+                    raise Violation("I1", f"{queue.name} {block} cannot be read: {error}") from error
                 wanted = tuple(self.history.identity[number, offset] for offset in range(block.first, block.end))
                 if uids != wanted:
                     raise Violation("I6", f"{queue.name} {block}: {uids} on disk, {wanted} published")
