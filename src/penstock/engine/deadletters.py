@@ -123,6 +123,7 @@ class Redrive:
         self._limit = limit or 1 << 62
         self._moved = 0
         self._kept = 0
+        self._seen = 0
         self._complete = False
         self._session = 0
         self._end_offset = 0
@@ -161,6 +162,7 @@ class Redrive:
     def deliver(self, entries: list[DeliveryOut]) -> None:
         """Move what belongs to the target; keep the rest until the end, then give it back."""
         for entry in entries:
+            self._seen += entry.message_count
             for index in range(entry.message_count):
                 if entry.offset + index >= self._end_offset or self._moved >= self._limit or self._target.deleted:
                     self._complete = True
@@ -190,7 +192,9 @@ class Redrive:
                 return True
             self._begin()
             return False
-        nothing_left = not self._consumer.group.ready_count and self._consumer.leased_messages == self._kept
+        # Every message handed out so far has a tag of its own, whatever became of its lease meanwhile.
+        nothing_unseen = self._seen == self._consumer.session.next_tag - 1
+        nothing_left = nothing_unseen and not self._consumer.group.ready_count
         if self._complete or nothing_left:
             self._complete = True
             self._engine.dead_letters.redriven.discard(self._source)

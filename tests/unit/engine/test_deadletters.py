@@ -2,7 +2,7 @@ from typing import Any
 
 from tests.unit.engine.harness import Bench, Peer
 
-from penstock.core.values import ACK, NACK, REJECT
+from penstock.core.values import ACK, HOLD_MS_MAX, NACK, REJECT
 from penstock_client.wire import blocks
 
 
@@ -229,3 +229,19 @@ def test_dead_letters_are_consumed_like_messages(bench: Bench) -> None:
     peer.settle(ACK, (2, 4))
     bench.work()
     assert describe(bench, "jobs.dead")["messages"] == 0
+
+
+def test_a_redrive_ends_though_what_it_keeps_outlives_its_longest_hold(bench: Bench) -> None:
+    """I20: it waited for messages that it had kept and lost (seed 60339)."""
+    dead_letters(bench, count=1, queue="a", dead_letter="graveyard")
+    dead_letters(bench, count=2, queue="b", dead_letter="graveyard")
+    for block in bench.engine.broker.names["graveyard"].log.all_blocks()[1:]:
+        del bench.engine.blocks._cache[block.position]
+    peer = bench.peer()
+    request = peer.ask("queue_redrive", queue="b")
+    bench.engine.turn()
+    assert len(bench.engine.loads) == 1, "the first was looked at and kept, the others are read"
+    bench.now_ms += HOLD_MS_MAX
+    bench.work()
+    assert peer.replies[request] == {"redriven": 2}
+    assert describe(bench, "graveyard")["messages"] == 1
