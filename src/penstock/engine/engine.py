@@ -325,11 +325,12 @@ class Engine:
                     sink.cancelled(consumer, refusal)
         if broker.draining and not broker.dropped:
             broker.drain()
-            self.wake()
         if broker.dropped:
             dropped, broker.dropped = broker.dropped, []
             self.blocks.drop(dropped)
             self.outbox.release_held()
+        if broker.draining:
+            self.wake()
 
     def _release(self, pending: Pending) -> None:
         for queue, end_offset in pending.visible.items():

@@ -146,3 +146,16 @@ def test_a_memory_queue_s_dead_letters_are_durable(bench: Bench) -> None:
     bench.start()
     info = bench.peer().call("queue_describe", queue="fast.dead")
     assert (info["durable"], info["messages"]) == (True, 1)
+
+
+def test_room_made_in_slices_is_made_to_the_end(bench: Bench) -> None:
+    """I20: the last slices waited for a turn that no one asked for (seed 70914)."""
+    peer = memory_queue(bench)
+    for sequence in range(1, 30):
+        peer.publish(sequence, BODY)
+    peer.consume("fast")
+    bench.work()
+    bench.engine.broker._drop_blocks_max = 3
+    peer.settle(ACK, (1, 29))
+    bench.work()
+    assert confirmed(peer) == list(range(1, 30))
