@@ -82,7 +82,6 @@ class Driver:
         self._stopped = False
         self._idle = asyncio.Event()
         self._sync_s = 0.0
-        self._turns_since_commit = 0
         self.paused = False
         self._housekeeping = housekeeping
         self._reserve = reserve
