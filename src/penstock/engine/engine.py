@@ -240,7 +240,7 @@ class Engine:
         if early:
             left = set(map(id, early))
             commit.pending.confirms = [c for c in commit.pending.confirms if id(c) not in left]
-            self._send_confirms(early)
+            self.send_confirms(early)
 
     def committed(self, commit: Commit) -> None:
         """The batch is on disk: release what waited for it, and hand out what became visible."""
@@ -335,7 +335,7 @@ class Engine:
     def _release(self, pending: Pending) -> None:
         for queue, end_offset in pending.visible.items():
             delivery.make_visible(self.broker, queue, end_offset)
-        self._send_confirms(pending.confirms)
+        self.send_confirms(pending.confirms)
         for session, request, result in pending.replies:
             sink = self.sinks.get(session)
             if sink is None:
@@ -345,7 +345,8 @@ class Engine:
             else:
                 sink.reply(request, result)
 
-    def _send_confirms(self, confirms: list[Confirm]) -> None:
+    def send_confirms(self, confirms: list[Confirm]) -> None:
+        """Release confirms whose level holds: one call of the sink for each session."""
         by_session: dict[int, list[ConfirmEntry]] = {}
         unconfirmed = self._unconfirmed
         for confirm in confirms:
@@ -360,13 +361,9 @@ class Engine:
         for session, entries in by_session.items():
             self.sinks[session].confirm(entries)
 
-    def send_confirms(self, confirms: list[Confirm]) -> None:
-        """Release confirms of memory queues."""
-        self._send_confirms(confirms)
-
     def send_held_confirms(self, confirms: list[Confirm]) -> None:
         """Release confirms that waited for room in a memory queue, behind the refusals before them (I9)."""
         sessions = self.broker.sessions
         in_line = {c.session for c in confirms if (s := sessions.get(c.session)) is not None and s.confirms_in_line}
         self._pending.confirms += [confirm for confirm in confirms if confirm.session in in_line]
-        self._send_confirms([confirm for confirm in confirms if confirm.session not in in_line])
+        self.send_confirms([confirm for confirm in confirms if confirm.session not in in_line])
