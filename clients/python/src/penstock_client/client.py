@@ -147,18 +147,18 @@ class Client:
         more = True
         while more:
             arguments = {"prefix": prefix, "after": found[-1].name if found else "", "limit": 500}
-            page = await self.request(FrameType.QUEUE_LIST, arguments)
+            page = await self.call(FrameType.QUEUE_LIST, arguments)
             found += [QueueInfo.of(raw) for raw in page["queues"]]
             more = bool(page["more"])
         return found
 
     async def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
-        return await self.request(FrameType.STATUS, {})
+        return await self.call(FrameType.STATUS, {})
 
     # -- what the parts of this package call ---------------------------------------------------------------------------
 
-    async def request(self, frame_type: int, arguments: dict[str, Any], *, once: bool = False) -> dict[str, Any]:
+    async def call(self, frame_type: int, arguments: dict[str, Any], *, once: bool = False) -> dict[str, Any]:
         """Send a named command; return its result. ``once``: do not repeat it over a new connection."""
         return read_reply(await self.ask(frame_type, control.pack(arguments), once=once))
 

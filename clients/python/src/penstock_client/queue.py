@@ -110,28 +110,28 @@ class Queue:
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
-        reply = await self._client.request(FrameType.QUEUE_DECLARE, {"queue": self.name, **given})
+        reply = await self._client.call(FrameType.QUEUE_DECLARE, {"queue": self.name, **given})
         return bool(reply["created"])
 
     async def info(self) -> QueueInfo:
         """Describe the queue. Raises UnknownQueue."""
-        return QueueInfo.of(await self._client.request(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))
+        return QueueInfo.of(await self._client.call(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))
 
     async def purge(self) -> int:
         """Drop what is not leased; return how many messages."""
-        reply = await self._client.request(FrameType.QUEUE_PURGE, {"queue": self.name}, once=True)
+        reply = await self._client.call(FrameType.QUEUE_PURGE, {"queue": self.name}, once=True)
         return int(reply["purged"])
 
     async def delete(self, *, if_empty: bool = False, if_unused: bool = False) -> int:
         """Remove the queue with everything in it; return how many messages that were. Its consumers are told."""
         arguments = {"queue": self.name, "if_empty": if_empty, "if_unused": if_unused}
-        reply = await self._client.request(FrameType.QUEUE_DELETE, arguments, once=True)
+        reply = await self._client.call(FrameType.QUEUE_DELETE, arguments, once=True)
         return int(reply["deleted"])
 
     async def redrive(self, limit: int = 0) -> int:
         """Have its dead letters (up to ``limit``, 0: all) tried again; return how many went back."""
         arguments = {"queue": self.name, "limit": limit}
-        reply = await self._client.request(FrameType.QUEUE_REDRIVE, arguments, once=True)
+        reply = await self._client.call(FrameType.QUEUE_REDRIVE, arguments, once=True)
         return int(reply["redriven"])
 
     # -- publishing ----------------------------------------------------------------------------------------------------
