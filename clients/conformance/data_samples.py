@@ -103,6 +103,19 @@ DATA: Final = (
         ),
     ),
     Sample(
+        "confirm-in-parts",
+        FrameType.CONFIRM,
+        SERVER,
+        "One block of five messages, sequences 1 to 5, whose third one's id the queue knew.",
+        confirm_payload(
+            [
+                Confirmation(1, ConfirmStatus.STORED, Level.SYNCED, 0, 1, 2, 0, 0, 41),
+                Confirmation(1, ConfirmStatus.DUPLICATE, Level.SYNCED, 0, 3, 1, 0, 0, 7),
+                Confirmation(1, ConfirmStatus.STORED, Level.SYNCED, 0, 4, 2, 0, 0, 43),
+            ]
+        ),
+    ),
+    Sample(
         "deliver",
         FrameType.DELIVER,
         SERVER,

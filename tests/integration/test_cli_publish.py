@@ -118,3 +118,14 @@ def test_nothing_is_printed_when_nothing_was_confirmed(broker: Broker, arguments
     done = broker.run("publish", "queue", *arguments, "--url", "penstock://127.0.0.1:1", stdin=b"x\n")
     assert done.exit_code == 69
     assert done.stdout == b""
+
+
+def test_a_message_id_that_was_published_before_is_said_to_be_a_duplicate(broker: Broker) -> None:
+    broker.declare("unique", "--dedup-window", "60", "--dedup-count-max", "10")
+    (first,) = broker.lines("publish", "unique", "x", "--message-id", "m-1")
+    (again,) = broker.lines("publish", "unique", "x", "--message-id", "m-1")
+    assert (first["offset"], first["duplicate"], again["offset"], again["duplicate"]) == (0, False, 0, True)
+    (summary,) = broker.lines("publish", "unique", "--lines", "-", stdin=b"one\ntwo\n")
+    assert (summary["confirmed"], summary["duplicates"]) == (2, 0)
+    shown = broker.json("queue", "show", "unique")
+    assert (shown["dedup_window"], shown["dedup_count_max"], shown["messages"]) == (60, 10, 3)

@@ -350,3 +350,31 @@ async def test_cancelling_at_any_moment_leaves_the_client_whole(client: Client, 
             await message.ack(confirm=True)
             seen += 1
     assert seen >= 1
+
+
+async def test_a_message_id_is_stored_once_and_its_second_publish_says_so(test_broker: TestBroker) -> None:
+    async with asyncio.timeout(HANG_GUARD_S), connect(test_broker.url) as client:
+        queue = client.queue("unique")
+        await queue.declare(dedup_window=60, dedup_count_max=1000)
+        first = await queue.publish(Message(b"one", message_id="m-1"))
+        again = await queue.publish_many([Message(b"%d" % n, message_id=f"m-{n}") for n in range(4)])
+        info = await queue.info()
+        assert [(one.offset, one.duplicate) for one in (first, *again)] == [
+            (0, False),
+            (1, False),
+            (0, True),
+            (2, False),
+            (3, False),
+        ]
+        assert (info.dedup_window, info.dedup_count_max, info.messages) == (60, 1000, 4)
+        test_broker.clock.advance(60)
+        assert not (await queue.publish(Message(b"later", message_id="m-1"))).duplicate
+
+
+async def test_a_publisher_counts_duplicates(client: Client) -> None:
+    await client.queue("unique").declare(dedup_window=60)
+    async with client.queue("unique").publisher() as publisher:
+        for number in range(2000):
+            await publisher.send(Message(b"x", message_id=str(number % 1500)))
+    assert (publisher.confirmed_count, publisher.duplicate_count) == (2000, 500)
+    assert (await client.queue("unique").info()).messages == 1500

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from tests.sim.bodies import block_of, uids_of
 from tests.sim.comparison import adopt_delays, compare
+from tests.sim.judge import Recorded
 from tests.sim.replay import Known, forget_producers, replayed
-from tests.sim.shadow import Recorded, Shadow
+from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowQueue, ShadowSession
 from tests.sim.violation import Violation
 
@@ -31,6 +32,7 @@ from penstock.core.facts import (
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings
+from penstock.net.codec import WireBlockCodec
 
 MEMORY_POSITION = 1 << 63
 QUEUES_MAX = 8
@@ -58,7 +60,7 @@ class CoreUnderTest:
         self._next_position = 1
         self._next_session = 1
         self._next_uid = 1
-        self._start(Broker(self, 1), Shadow(1))
+        self._start(Broker(self, 1, WireBlockCodec()), Shadow(1))
 
     def _start(self, broker: Broker, shadow: Shadow) -> None:
         self.broker, self.shadow = broker, shadow
@@ -155,7 +157,7 @@ class CoreUnderTest:
 
     def publish(self, session: Session, blocks: list[Publishing]) -> None:
         """Publish a frame; the confirms have to say what the shadow says."""
-        entries = [(b.route, b.level, b.first_sequence, len(b.uids), block_of(b.uids)) for b in blocks]
+        entries = [(b.route, b.level, b.first_sequence, len(b.uids), block_of(b.uids, with_ids=True)) for b in blocks]
         self.stored.clear()
         publishing.publish(self.broker, session, entries, self.now_ms)
         expected = self.shadow.publish(session.number, entries, self.stored, self.now_ms)
@@ -277,7 +279,7 @@ class CoreUnderTest:
         """The broker dies; the latest facts may be lost. What is rebuilt has to be what the rest says (I18)."""
         self.facts = self.facts[: len(self.facts) - lost_facts]
         epoch = self.broker.boot_epoch + 1
-        broker, shadow = Broker(self, epoch), replayed(self.facts, epoch)
+        broker, shadow = Broker(self, epoch, WireBlockCodec()), replayed(self.facts, epoch)
         for known in self.facts:
             _apply(broker, known)
         broker.dropped.clear()

@@ -41,6 +41,8 @@ _settings = st.builds(
     backoff_min_ms=st.sampled_from([0, 100]),
     backoff_max_ms=st.sampled_from([100, 3000]),
     dead_letter=st.sampled_from([None, "graveyard"]),
+    dedup_window_ms=st.sampled_from([0, 0, 500, 1 << 31]),
+    dedup_count_max=st.sampled_from([1, 4, 100_000]),
 )
 
 
@@ -122,8 +124,9 @@ class CoreMachine(RuleBasedStateMachine):
         ),
         level=st.sampled_from([SYNCED, WRITTEN]),
         commit=st.sampled_from([True, True, False]),
+        again=st.sampled_from([False, False, True]),
     )
-    def publish(self, choice: int, blocks: list[tuple[int, int, int]], level: int, commit: bool) -> None:
+    def publish(self, choice: int, blocks: list[tuple[int, int, int]], level: int, commit: bool, again: bool) -> None:
         session = self._session(choice)
         if session is None:
             return
@@ -132,7 +135,10 @@ class CoreMachine(RuleBasedStateMachine):
             stream = (session.producer, _NAMES[index])
             first = self.sequences.get(stream, 1) + gap
             self.sequences[stream] = first + count
-            frame.append(Publishing(index + 1, level, first, self.core.new_uids(count)))
+            uids = self.core.new_uids(count)
+            if again and self.sent:  # some of them were published before
+                uids = (*self.sent[-1][2].uids, *uids)[:count]
+            frame.append(Publishing(index + 1, level, first, uids))
             self.sent.append((session.producer, _NAMES[index], frame[-1]))
         self.core.publish(session, frame)
         if commit:

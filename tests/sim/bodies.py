@@ -18,9 +18,15 @@ def body_of(uid: int) -> bytes:
     return b"%d|" % uid + _FILLER[start : start + _SIZES[uid * 7 % 10]]
 
 
-def block_of(uids: Sequence[int]) -> bytes:
+def id_of(uid: int) -> str | None:
+    """Return the message id of message ``uid``; some have none."""
+    return f"id-{uid}" if uid % 7 else None
+
+
+def block_of(uids: Sequence[int], with_ids: bool = False) -> bytes:
     """Return a block of these messages."""
-    return blocks.encode_block([body_of(uid) for uid in uids])
+    properties = [{"message_id": id_of(uid)} if id_of(uid) else None for uid in uids] if with_ids else None
+    return blocks.encode_block([body_of(uid) for uid in uids], properties=properties)
 
 
 def uids_of(block: bytes) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.bodies import block_of, uids_of
-from tests.sim.shadow import Expected
+from tests.sim.judge import Expected
 from tests.sim.state import ShadowConsumer
 from tests.sim.violation import Violation
 
@@ -30,6 +30,8 @@ class Sent:
     level: int
     block: bytes
     uids: tuple[int, ...]
+    confirmed_count: int = 0
+    """Of its messages; less than all when it was stored in parts."""
 
 
 @dataclass(slots=True)
@@ -302,6 +304,8 @@ class Client:
         self.resend = False
         for name in sorted({sent.queue for sent in self.unconfirmed}):
             self.world.ensure_declared(self.connection, name)
+        for sent in self.unconfirmed:
+            sent.confirmed_count = 0
         if self.unconfirmed:
             self.connection.publish(list(self.unconfirmed))
 
@@ -310,19 +314,23 @@ class Client:
         assert self.connection is not None
         blocks = []
         for name, count in zip(queues, counts, strict=True):
-            uids = self.world.new_uids(count)
+            uids = self.world.draw_uids(name, count)
             first = self.sequences.get(name, 1)
             self.sequences[name] = first + count
-            blocks.append(Sent(name, first, level, block_of(uids), uids))
+            blocks.append(Sent(name, first, level, block_of(uids, self.world.options.deduplicates(name)), uids))
         self.unconfirmed += blocks
         self.connection.publish(blocks)
 
     def confirmed(self, expected: Expected, queue: str) -> None:
-        """A block's outcome is known."""
+        """The outcome of a block, or of a part of it, is known."""
         for sent in self.unconfirmed:
-            if sent.queue == queue and sent.first_sequence == expected.first_sequence:
-                self.unconfirmed.remove(sent)
+            first = expected.first_sequence - sent.first_sequence
+            if sent.queue == queue and 0 <= first < len(sent.uids):
                 if expected.status in (STORED, DUPLICATE):
-                    self.world.check_confirmed(sent, expected)
-                    self.recent.append(sent)
+                    self.world.check_confirmed(sent.uids[first : first + expected.message_count], expected)
+                sent.confirmed_count += expected.message_count
+                if sent.confirmed_count == len(sent.uids):
+                    self.unconfirmed.remove(sent)
+                    if expected.status in (STORED, DUPLICATE):
+                        self.recent.append(sent)
                 return

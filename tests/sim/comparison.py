@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 from tests.sim.shadow import Shadow
@@ -9,6 +10,7 @@ from tests.sim.state import Place, ShadowQueue
 from tests.sim.violation import Violation
 
 from penstock.core.broker import Broker
+from penstock.core.dedup import split_digests
 from penstock.core.definitions import describe
 from penstock.core.queue import Group, Queue
 from penstock.core.values import FAILURES_KEPT_MAX
@@ -57,6 +59,7 @@ def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
     _same("I12", f"{mine.name} published is the sum of all states", published, done + len(mine.messages))
     _compare_messages(group, mine)
     streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
+    _compare_ids(queue, mine)
     _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
 
 
@@ -90,6 +93,16 @@ def _compare_messages(group: Group, mine: ShadowQueue) -> None:
     _same("I12", f"{mine.name} cursor", group.next_offset, mine.cursor)
     history = {m.offset: _kept(m.history) for m in mine.messages.values() if m.history}
     _same("I8", f"{mine.name} history", {o: [tuple(f) for f in fs] for o, fs in group.history.items()}, history)
+
+
+def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
+    """What is kept of message ids is what counted when the last one was noted."""
+    found: dict[bytes, int] = {}
+    if queue.dedup is not None:
+        digests, noted, _, _ = queue.dedup.columns()
+        found = dict(zip(split_digests(digests), array("Q", noted), strict=True))
+    wanted = mine.known_ids(mine.ids[-1].time_ms) if mine.ids else {}
+    _same("I9", f"{mine.name} message ids", found, wanted)
 
 
 def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
-from penstock.core import delivery, settling
+from penstock.core import delivery, intake, settling
 from penstock.core.broker import Broker, Delivery
+from penstock.core.dedup import DedupWindow
 from penstock.core.queue import Group, Queue, Stream
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK
 from penstock.engine import engine as engine_module
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
+from penstock.engine.recovery import Recovery as EngineRecovery
 from penstock.storage.errors import StorageError
 from penstock.storage.recovery import Recovery
 from penstock.storage.segments import Segment
@@ -153,6 +155,35 @@ def no_deduplication() -> Iterator[None]:
 
 
 @contextmanager
+def ids_forgotten_at_restart() -> Iterator[None]:
+    """Message ids are kept in memory only."""
+    original = EngineRecovery.finish
+
+    def finish(self: EngineRecovery) -> None:
+        original(self)
+        for queue in self._engine.broker.queues.values():
+            if queue.dedup is not None:
+                queue.dedup = DedupWindow(queue.dedup.window_ms, queue.dedup.count_max)
+
+    with patch.object(EngineRecovery, "finish", finish):
+        yield
+
+
+@contextmanager
+def ids_kept_for_ever() -> Iterator[None]:
+    """An id never leaves by time."""
+    with patch.object(DedupWindow, "live_from", lambda _self, _now_ms: 0):
+        yield
+
+
+@contextmanager
+def duplicates_leave_no_trace() -> Iterator[None]:
+    """A duplicate by its id does not use up its sequence."""
+    with patch.object(intake, "_note_repeated", lambda *_: None):
+        yield
+
+
+@contextmanager
 def batches_split_anywhere() -> Iterator[None]:
     """A dead letter's copy and the end of its original may be in two batches."""
     with patch.object(engine_module, "_SECOND_HALVES", ()):
@@ -224,6 +255,9 @@ MUTANTS: Final = (
     credit_off_by_one,
     requeue_at_the_end,
     no_deduplication,
+    ids_forgotten_at_restart,
+    ids_kept_for_ever,
+    duplicates_leave_no_trace,
     batches_split_anywhere,
     discard_by_snapshot_alone,
     expired_leases_kept,

@@ -37,6 +37,10 @@ class Options:
     window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def deduplicates(self, queue: str) -> bool:
+        """True when the messages of this queue are published with ids."""
+        return bool(self.settings[queue].get("dedup_window_ms"))
+
 
 def draw_options(rng: random.Random) -> Options:
     """Return a seed's options."""
@@ -74,6 +78,9 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     }
     if name == "m":
         settings |= {"durable": False, "memory_bytes_max": rng.choice([4096, 8192, 1 << 20])}
+    if name in "am" and rng.random() < 0.5:
+        settings["dedup_window_ms"] = rng.choice([100, 5000, 40_000, 1 << 31])
+        settings["dedup_count_max"] = rng.choice([1, 5, 20, 100_000])
     if name == "c":
         settings["dead_letter"] = rng.choice([None, "graveyard"])
     if name == "b":

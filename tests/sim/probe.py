@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, compare
+from tests.sim.judge import Recorded
 from tests.sim.replay import Known, forget_producers
-from tests.sim.shadow import Recorded, Shadow
+from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowSession
 from tests.sim.violation import Violation
 

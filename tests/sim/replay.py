@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tests.sim.shadow import Shadow
-from tests.sim.state import Message, Place, ShadowQueue
+from tests.sim.state import Message, NotedId, Place, ShadowQueue, Stream
 from tests.sim.violation import Violation
 
+from penstock.core.dedup import NO_ID, split_digests
 from penstock.core.facts import (
     Acked,
     Dead,
@@ -17,10 +18,12 @@ from penstock.core.facts import (
     Fact,
     Failed,
     Leased,
+    Noted,
     ProducerOpened,
     ProducersExpired,
     Published,
     Purged,
+    Repeated,
 )
 
 
@@ -89,6 +92,20 @@ def _apply(shadow: Shadow, known: Known) -> None:
             _apply_definition(shadow, fact)
 
 
+def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
+    queue = shadow.queues[fact.queue]
+    if isinstance(fact, Noted):
+        for offset, digest in enumerate(split_digests(fact.digests), fact.first):
+            if digest != NO_ID:
+                queue.ids.append(NotedId(digest, offset, fact.time_ms))
+        return
+    shadow.producers[fact.producer] = fact.time_ms
+    stream = queue.streams.setdefault(fact.producer, Stream())
+    stream.last = fact.first_sequence + fact.message_count - 1
+    for index in range(fact.message_count):
+        stream.offsets[fact.first_sequence + index] = fact.offset + index
+
+
 def _apply_definition(shadow: Shadow, fact: Fact) -> None:
     match fact:
         case Declared():
@@ -99,6 +116,8 @@ def _apply_definition(shadow: Shadow, fact: Fact) -> None:
             shadow.producers[fact.producer] = fact.time_ms
         case ProducersExpired():
             forget_producers(shadow, fact.producers)
+        case Noted() | Repeated():
+            _apply_message_ids(shadow, fact)
 
 
 def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from tests.sim.bodies import uids_of
+from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
 from tests.sim.state import Block, Held, Message, Place, ShadowConsumer, ShadowQueue, ShadowSession, Stream
 from tests.sim.violation import Violation
 
@@ -33,23 +33,7 @@ from penstock.core.values import (
     STORED,
 )
 
-Publication = tuple[int, int, int, int, bytes]
 TagRange = tuple[int, int]
-Recorded = tuple[int, Published]
-STREAM_RUNS_KEPT = 64
-
-
-class Expected(NamedTuple):
-    """What the confirm of a block has to say. ``position`` is its last fact's, -1 where nothing has to be durable."""
-
-    route: int
-    status: int
-    level: int
-    code: str
-    first_sequence: int
-    message_count: int
-    offset: int
-    position: int
 
 
 class Shadow:
@@ -102,18 +86,20 @@ class Shadow:
     ) -> list[Expected]:
         """Return what each block's confirm has to say. ``facts`` are what was recorded for them, in order."""
         recorded = deque(facts)
-        expected = [self._publish_one(self.sessions[session], one, recorded, now_ms) for one in publications]
+        expected = [
+            part for one in publications for part in self._publish_one(self.sessions[session], one, recorded, now_ms)
+        ]
         if recorded:
             raise Violation("I6", f"stored though it had to be refused: {recorded[0]}")
         return expected
 
     def _publish_one(
         self, session: ShadowSession, publication: Publication, recorded: deque[Recorded], now_ms: int
-    ) -> Expected:
+    ) -> list[Expected]:
         route, level, first, count, block = publication
 
-        def refused(code: str) -> Expected:
-            return Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)
+        def refused(code: str) -> list[Expected]:
+            return [Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)]
 
         if route not in session.routes:
             return refused("unknown-route")
@@ -125,10 +111,12 @@ class Shadow:
         if not queue.settings.durable:
             level = MEMORY
         stream = queue.streams.setdefault(session.producer, Stream())
+        if queue.settings.dedup_window_ms:
+            return Judge(self, queue, stream, session.producer, now_ms).judged(publication, level, recorded)
         if first <= stream.last:
             if first + count - 1 > stream.last or first not in stream.offsets:
                 return refused("sequence-order")
-            return self._duplicate(queue, stream, Expected(route, DUPLICATE, level, "", first, count, 0, -1))
+            return [self._duplicate(queue, stream, Expected(route, DUPLICATE, level, "", first, count, 0, -1))]
         if self.storage_full and queue.settings.durable:
             return refused("disk-full")
         if not recorded:
@@ -137,7 +125,7 @@ class Shadow:
         self.stored(fact, position, uids_of(block))
         if fact[:5] != (queue.number, queue.next_offset - count, count, session.producer, first):
             raise Violation("I6", f"recorded {fact[:5]} for {publication[:4]} of session {session.number}")
-        return Expected(route, STORED, level, "", first, count, queue.next_offset - count, position)
+        return [Expected(route, STORED, level, "", first, count, queue.next_offset - count, position)]
 
     def _duplicate(self, queue: ShadowQueue, stream: Stream, expected: Expected) -> Expected:
         offset = stream.offsets[expected.first_sequence]

@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from typing import NamedTuple
 
 from penstock.core.values import QueueSettings
 
@@ -59,6 +60,14 @@ class Stream:
         return 1 + sum(b != a + 1 or self.offsets[b] != self.offsets[a] + 1 for a, b in pairwise(known))
 
 
+class NotedId(NamedTuple):
+    """A message id that a queue which deduplicates has seen."""
+
+    digest: bytes
+    offset: int
+    time_ms: int
+
+
 @dataclass(slots=True)
 class ShadowQueue:
     """One queue with its default group."""
@@ -74,6 +83,8 @@ class ShadowQueue:
     messages: dict[int, Message] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     streams: dict[int, Stream] = field(default_factory=dict)
+    ids: list[NotedId] = field(default_factory=list)
+    """Every one there ever was, in order."""
     ready: list[int] = field(default_factory=list)
     acked: int = 0
     dead: int = 0
@@ -84,6 +95,11 @@ class ShadowQueue:
     def dead_letter_name(self) -> str:
         """Where its dead letters go."""
         return self.settings.dead_letter or f"{self.name}.dead"
+
+    def known_ids(self, now_ms: int) -> dict[bytes, int]:
+        """Return the ids that count at this time, with their offsets."""
+        latest = self.ids[-self.settings.dedup_count_max :]
+        return {one.digest: one.offset for one in latest if one.time_ms > now_ms - self.settings.dedup_window_ms}
 
     @property
     def low_offset(self) -> int:

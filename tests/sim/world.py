@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.sim.bodies import uids_of
 from tests.sim.client import Client, Connection, Sent
 from tests.sim.disk import Crashed, Loss, SimFileSystem
 from tests.sim.faults import Faults
 from tests.sim.history import History
+from tests.sim.judge import Expected
 from tests.sim.options import QUEUES, Options
 from tests.sim.probe import Probe
 from tests.sim.recovering import recover
 from tests.sim.rot import check_rot
-from tests.sim.shadow import Expected, Shadow
+from tests.sim.shadow import Shadow
 from tests.sim.state import ShadowQueue
 from tests.sim.violation import Violation
 
@@ -30,6 +31,7 @@ from penstock.storage.journal import Journal
 
 START_MS = 1_700_000_000_000
 _BOOT_ATTEMPTS_MAX = 20
+_KNOWN_UIDS = 12
 
 
 class World:
@@ -60,6 +62,7 @@ class World:
         self._wants_turn = False
         self._requests = 0
         self._uids = 0
+        self._known_uids: dict[str, deque[int]] = {}
         self._print = print_trace
         self._hash = hashlib.sha256()
         self.quiet = False
@@ -88,6 +91,19 @@ class World:
         first = self._uids + 1
         self._uids += count
         return tuple(range(first, first + count))
+
+    def draw_uids(self, queue: str, count: int) -> tuple[int, ...]:
+        """Return new messages for a queue; where it deduplicates, some that were published there before."""
+        uids = self.new_uids(count)
+        if not self.options.deduplicates(queue):
+            return uids
+        known = self._known_uids.setdefault(queue, deque(maxlen=_KNOWN_UIDS))
+        drawn = tuple(self.rng.choice(known) if known and self.rng.random() < 0.3 else uid for uid in uids)
+        for uid in drawn:
+            if uid not in uids:
+                self.history.resent[uid] = None  # after its window, and after a deletion, it is stored once more
+        known.extend(drawn)
+        return drawn
 
     @property
     def shadow(self) -> Shadow:
@@ -348,8 +364,8 @@ class World:
             number == queue.number and stored == uid for (number, _), stored in self.history.identity.items()
         )
 
-    def check_confirmed(self, sent: Sent, expected: Expected) -> None:
+    def check_confirmed(self, uids: Sequence[int], expected: Expected) -> None:
         """A confirmed message was stored (I1)."""
-        for uid in sent.uids:
+        for uid in uids:
             if uid not in self.history.stored_uids:
                 raise Violation("I1", f"message {uid} was confirmed ({expected}) and never stored")

@@ -130,11 +130,22 @@ def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, 
     confirms = run_with_client(url, go)
     if as_json:
         for confirm in confirms:
-            output.print_json({"queue": publication.queue, "offset": confirm.offset, "level": confirm.level})
+            output.print_json(confirm._asdict())
     else:
-        first, last = confirms[0].offset, confirms[-1].offset
-        offsets = f"offset {first}" if len(confirms) == 1 else f"offsets {first} to {last}"
-        output.print_text(f"{_messages(len(confirms))} confirmed ({confirms[-1].level}), {offsets}")
+        output.print_text(_confirms_text(confirms))
+
+
+def _confirms_text(confirms: "list[Confirm]") -> str:
+    first, last = confirms[0].offset, confirms[-1].offset
+    offsets = f"offset {first}" if len(confirms) == 1 else f"offsets {first} to {last}"
+    duplicates = sum(confirm.duplicate for confirm in confirms)
+    return f"{_messages(len(confirms))} confirmed ({confirms[-1].level}), {offsets}{_duplicates_text(duplicates)}"
+
+
+def _duplicates_text(count: int) -> str:
+    if not count:
+        return ""
+    return ", a duplicate" if count == 1 else f", {count:,} duplicates"
 
 
 @dataclass(slots=True)
@@ -143,6 +154,7 @@ class Tally:
 
     sent: int = 0
     confirmed: int = 0
+    duplicates: int = 0
     interrupted: bool = False
     started: float = field(default_factory=time.monotonic)
 
@@ -152,7 +164,8 @@ class Tally:
 
     def text(self) -> str:
         """Return the count and the rate so far."""
-        return f"{_messages(self.confirmed)} confirmed, {self.confirmed / self.seconds():,.0f}/s"
+        rate = f"{self.confirmed / self.seconds():,.0f}/s"
+        return f"{_messages(self.confirmed)} confirmed, {rate}{_duplicates_text(self.duplicates)}"
 
 
 def _publish_lines(url: str, publication: Publication, source: str, *, as_json: bool) -> None:
@@ -197,6 +210,7 @@ async def _send_lines(
                 meter.update(reader.bytes_read, tally.text())
     finally:
         tally.confirmed = publisher.confirmed_count
+        tally.duplicates = publisher.duplicate_count
 
 
 @contextmanager
@@ -223,7 +237,8 @@ def _regular_size(descriptor: int) -> int | None:
 def _report(tally: Tally, publication: Publication, *, as_json: bool) -> None:
     if as_json:
         seconds = round(tally.seconds(), 3)
-        output.print_json({"queue": publication.queue, "confirmed": tally.confirmed, "seconds": seconds})
+        counts = {"confirmed": tally.confirmed, "duplicates": tally.duplicates}
+        output.print_json({"queue": publication.queue, **counts, "seconds": seconds})
     else:
         output.print_text(tally.text())
 

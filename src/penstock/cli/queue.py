@@ -55,6 +55,10 @@ def declare(
     ] = None,
     durable: Annotated[bool, typer.Option(help="Kept on disk, or in bounded memory until the broker stops.")] = True,
     memory_bytes_max: Annotated[int, typer.Option(help="The bound of a queue in memory.")] = 64 * 1024 * 1024,
+    dedup_window: Annotated[
+        float, typer.Option(help="Seconds for which a message id is not stored twice; 0 to store every message.")
+    ] = 0,
+    dedup_count_max: Annotated[int, typer.Option(help="The most message ids kept for that.")] = 100_000,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -69,6 +73,8 @@ def declare(
             dead_letter=dead_letter,
             durable=durable,
             memory_bytes_max=memory_bytes_max,
+            dedup_window=dedup_window,
+            dedup_count_max=dedup_count_max,
         )
         return created, await handle.info()
 
@@ -91,7 +97,7 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
 
 def _fact(name: str, value: Any) -> object:
     match name:
-        case "lease":
+        case "lease" | "dedup_window":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"

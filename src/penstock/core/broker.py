@@ -7,6 +7,7 @@ applies them here; recovery calls ``apply`` with the same facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from penstock.core.facts import (
@@ -18,13 +19,15 @@ from penstock.core.facts import (
     Failed,
     Leased,
     Moved,
+    Noted,
     ProducerOpened,
     ProducersExpired,
     Published,
     Purged,
+    Repeated,
 )
 from penstock.core.log import BlockRef, QueueLog
-from penstock.core.queue import Group, Queue, Stream
+from penstock.core.queue import Group, Queue
 from penstock.core.session import Deadlines, Session
 from penstock.core.values import Refusal
 
@@ -45,8 +48,20 @@ class Recorder(Protocol):
         ...
 
 
+class BlockReader(Protocol):
+    """Looks into blocks for queues whose rules need it; how blocks are made is no concern of core."""
+
+    def message_ids(self, block: bytes) -> Sequence[str | None]:
+        """Return the id of each message; empty when none has one."""
+        ...
+
+    def slice(self, block: bytes, start: int, stop: int) -> bytes:
+        """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
+        ...
+
+
 class Confirm(NamedTuple):
-    """The outcome of one published block, to be released when its level holds."""
+    """The outcome of one published block, or of a part of it, to be released when its level holds."""
 
     session: int
     route: int
@@ -91,8 +106,9 @@ class Cancelled(NamedTuple):
 class Broker:
     """Queues, producers and sessions; and what the last commands decided, which their caller takes away."""
 
-    def __init__(self, recorder: Recorder, boot_epoch: int) -> None:
+    def __init__(self, recorder: Recorder, boot_epoch: int, block_reader: BlockReader) -> None:
         self.recorder = recorder
+        self.block_reader = block_reader
         self.boot_epoch = boot_epoch
         self.queues: dict[int, Queue] = {}
         self.names: dict[str, Queue] = {}
@@ -151,6 +167,8 @@ class Broker:
                 self.next_producer = max(self.next_producer, fact.producer + 1)
             case ProducersExpired():
                 self._apply_expired(fact)
+            case Noted() | Repeated():
+                self._apply_message_ids(fact)
             case Published() | Moved():
                 raise TypeError("published and moved facts need their position")
 
@@ -160,10 +178,7 @@ class Broker:
         """A block entered the log. ``producer`` 0 is the broker itself (dead letters, redrive)."""
         offset = queue.log.append(count, size_bytes, position)
         if producer:
-            stream = queue.streams.get(producer)
-            if stream is None:
-                stream = queue.streams[producer] = Stream()
-            stream.advance(first_sequence, count, offset)
+            queue.stream_of(producer).advance(first_sequence, count, offset)
             self.producers[producer] = time_ms
 
     def release(self, queue: Queue) -> None:
@@ -211,6 +226,15 @@ class Broker:
         del self.names[queue.name]
         queue.deleted = True
         self._drop(queue.log, queue.log.next_offset)
+
+    def _apply_message_ids(self, fact: Noted | Repeated) -> None:
+        queue = self.queues[fact.queue]
+        if isinstance(fact, Repeated):
+            queue.stream_of(fact.producer).advance(fact.first_sequence, fact.message_count, fact.offset)
+            self.producers[fact.producer] = fact.time_ms
+        else:
+            assert queue.dedup is not None, "ids are noted in queues that deduplicate"
+            queue.dedup.note(fact.first, fact.digests, fact.time_ms)
 
     def _apply_expired(self, fact: ProducersExpired) -> None:
         for producer in fact.producers:

@@ -85,6 +85,7 @@ def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
         "redelivered": redelivered,
         "dead_lettered": dead,
         "purged": purged,
+        "dedup_ids": 0 if queue.dedup is None else len(queue.dedup),
         "created_at_ms": queue.created_at_ms,
     }
 

@@ -7,6 +7,8 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     LEASED            | kind u8 | 0 x 7 | queue | group | first | end
     ACKED, PURGED     | kind u8 | 0 u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
     DEAD              | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
+    NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
+    REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
     FAILED            | kind u8 | dying u8 | 0 u16 | 0 u32 | queue | group | first | end | due ms | JSON failure
     the others        | kind u8 | JSON
 """
@@ -26,6 +28,8 @@ FAILED: Final = 4
 DEAD: Final = 5
 PURGED: Final = 6
 MOVED: Final = 7
+NOTED: Final = 8
+REPEATED: Final = 9
 DECLARED: Final = 16
 DELETED: Final = 17
 PRODUCER_OPENED: Final = 18
@@ -37,6 +41,8 @@ _LEASED: Final = struct.Struct("<B7xQQQQ")
 _RANGES: Final = struct.Struct("<BBHIQQ")
 _RANGE: Final = struct.Struct("<QQ")
 _DEAD: Final = struct.Struct("<B7xQQQQQ")
+_NOTED: Final = struct.Struct("<B7xQQQ")
+_REPEATED: Final = struct.Struct("<BBHIQQQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
 
 OffsetRange = tuple[int, int]
@@ -116,6 +122,31 @@ class Dead(NamedTuple):
     target_offset: int
 
 
+class Noted(NamedTuple):
+    """The queue remembers these messages' ids: ``digests`` are those of ``core.dedup``, joined, one a message.
+
+    It follows the messages' Published in the same batch: what is stored twice because its id was lost is a duplicate.
+    """
+
+    queue: int
+    first: int
+    time_ms: int
+    digests: bytes
+
+
+class Repeated(NamedTuple):
+    """Messages were published whose ids the queue knew, of messages from ``offset`` on: nothing was stored, their
+    sequences are used up.
+    """
+
+    queue: int
+    offset: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    time_ms: int
+
+
 class Declared(NamedTuple):
     """A queue came to be, with its default group."""
 
@@ -146,7 +177,19 @@ class ProducersExpired(NamedTuple):
 
 
 Fact = (
-    Published | Moved | Leased | Acked | Purged | Failed | Dead | Declared | Deleted | ProducerOpened | ProducersExpired
+    Published
+    | Moved
+    | Leased
+    | Acked
+    | Purged
+    | Failed
+    | Dead
+    | Noted
+    | Repeated
+    | Declared
+    | Deleted
+    | ProducerOpened
+    | ProducersExpired
 )
 
 
@@ -171,6 +214,11 @@ def encode(fact: Fact) -> bytes:
         return head + json.dumps(fact.failure).encode()
     if isinstance(fact, Dead):
         return _DEAD.pack(DEAD, *fact)
+    if isinstance(fact, Noted):
+        return _NOTED.pack(NOTED, fact.queue, fact.first, fact.time_ms) + fact.digests
+    if isinstance(fact, Repeated):
+        queue, offset, count, producer, sequence, time_ms = fact
+        return _REPEATED.pack(REPEATED, 0, 0, count, queue, offset, producer, sequence, time_ms)
     return _encode_json(fact)
 
 
@@ -202,6 +250,12 @@ def decode(payload: bytes | memoryview) -> Fact:
         return Failed(queue, group, first, end, due_ms, bool(dying), failure)
     if kind == DEAD:
         return Dead(*_DEAD.unpack_from(payload)[1:])
+    if kind == NOTED:
+        _, queue, first, time_ms = _NOTED.unpack_from(payload)
+        return Noted(queue, first, time_ms, bytes(payload[_NOTED.size :]))
+    if kind == REPEATED:
+        _, _, _, count, queue, offset, producer, sequence, time_ms = _REPEATED.unpack_from(payload)
+        return Repeated(queue, offset, count, producer, sequence, time_ms)
     return _decode_json(kind, bytes(payload[1:]))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
+from penstock.core.dedup import DedupWindow
 from penstock.core.facts import Acked, Dead, Failed, Leased, OffsetRange, Purged
 from penstock.core.log import QueueLog
 from penstock.core.runs import OutstandingRuns
@@ -264,7 +265,19 @@ class Stream:
 class Queue:
     """A named log with its groups and the streams published into it."""
 
-    __slots__ = ("created_at_ms", "deleted", "group", "groups", "held", "log", "name", "number", "settings", "streams")
+    __slots__ = (
+        "created_at_ms",
+        "dedup",
+        "deleted",
+        "group",
+        "groups",
+        "held",
+        "log",
+        "name",
+        "number",
+        "settings",
+        "streams",
+    )
 
     def __init__(
         self, number: int, group_number: int, name: str, settings: QueueSettings, created_at_ms: int, start_offset: int
@@ -279,12 +292,22 @@ class Queue:
         self.streams: dict[int, Stream] = {}
         self.held: deque[object] | None = None
         self.deleted = False
+        self.dedup: DedupWindow | None = None
+        if settings.dedup_window_ms:
+            self.dedup = DedupWindow(settings.dedup_window_ms, settings.dedup_count_max)
 
     @property
     def dead_letter_name(self) -> str:
         """The queue that its dead letters go to."""
         name = self.settings.dead_letter or f"{self.name}.dead"
         return name if len(name.encode()) <= NAME_BYTES_MAX else f"dead-letters-{self.number}"
+
+    def stream_of(self, producer: int) -> Stream:
+        """Return what this producer has published here; a stream begins with being asked for."""
+        stream = self.streams.get(producer)
+        if stream is None:
+            stream = self.streams[producer] = Stream()
+        return stream
 
     @property
     def low_offset(self) -> int:

@@ -38,6 +38,10 @@ DEADLINE_STEP_MS: Final = 100
 """Lease deadlines are rounded up to this, so that adjacent hand-outs share one lease."""
 HOLD_MS_MAX: Final = 12 * 3600 * 1000
 """The longest a lease may be extended ahead of now."""
+DEDUP_WINDOW_MS_MAX: Final = 30 * 24 * 3600 * 1000
+"""Ids are for retries and restarts of producers, not an archive."""
+DEDUP_COUNT_MAX: Final = 1_000_000
+"""Ids of one queue: some 160 MB of memory."""
 
 
 class Refusal(NamedTuple):
@@ -66,7 +70,11 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """What a queue was declared with. ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"."""
+    """What a queue was declared with.
+
+    ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
+    message ids are not looked at.
+    """
 
     durable: bool = True
     lease_ms: int = 30_000
@@ -75,6 +83,8 @@ class QueueSettings:
     backoff_max_ms: int = 60_000
     dead_letter: str | None = None
     memory_bytes_max: int = 64 * 1024 * 1024
+    dedup_window_ms: int = 0
+    dedup_count_max: int = 100_000
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name."""
@@ -96,6 +106,8 @@ _BOUNDS: Final = {
     "backoff_min_ms": (0, HOLD_MS_MAX),
     "backoff_max_ms": (0, HOLD_MS_MAX),
     "memory_bytes_max": (4096, 1 << 40),
+    "dedup_window_ms": (0, DEDUP_WINDOW_MS_MAX),
+    "dedup_count_max": (1, DEDUP_COUNT_MAX),
 }
 
 

@@ -18,10 +18,21 @@ from typing import Any, Final
 
 from penstock.core import definitions, delivery, publishing, settling
 from penstock.core.broker import Broker, Confirm
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Acked, Dead, Fact, Moved, Published, encode, published_header
+from penstock.core.facts import (
+    PUBLISHED_HEADER_BYTES,
+    Acked,
+    Dead,
+    Fact,
+    Moved,
+    Noted,
+    Published,
+    encode,
+    published_header,
+)
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Session
+from penstock.core.storing import Publication
 from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
 from penstock.engine import requests
 from penstock.engine.blocks import BlockStore
@@ -34,8 +45,9 @@ from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
 """A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
-_SECOND_HALVES: Final = (Dead, Acked)
-"""Facts that may end what the fact before them began (a dead letter, a redrive): one batch for both (I14)."""
+_SECOND_HALVES: Final = (Dead, Acked, Noted)
+"""Facts that may end what the fact before them began (a dead letter, a redrive, a block with message ids): one batch
+for both (I14, I9)."""
 
 
 @dataclass(slots=True)
@@ -75,7 +87,7 @@ class Engine:
         self.limits = limits
         self.clock_ms = clock_ms
         self.blocks = BlockStore(limits.cache_bytes)
-        self.broker = Broker(self, boot_epoch)
+        self.broker = Broker(self, boot_epoch, codec)
         self.sinks: dict[int, Sink] = {}
         self.loads: list[Load] = []
         """Reads that the driver is to make."""
@@ -138,7 +150,7 @@ class Engine:
         settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
         self.wake()
 
-    def publish(self, session: int, entries: Sequence[publishing.Publication]) -> None:
+    def publish(self, session: int, entries: Sequence[Publication]) -> None:
         """Store blocks (structure checked before); every one is confirmed, once."""
         count = entries[0][3] if len(entries) == 1 else sum([entry[3] for entry in entries])
         confirms = self.broker.confirms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -63,6 +63,10 @@ class BlockCodec(Protocol):
 
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
+        ...
+
+    def message_ids(self, block: bytes) -> Sequence[str | None]:
+        """Return the message id of each message; empty when none has one."""
         ...
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:

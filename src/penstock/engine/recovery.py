@@ -19,9 +19,11 @@ from penstock.core.facts import (
     FAILED,
     LEASED,
     MOVED,
+    NOTED,
     PUBLISHED,
     PUBLISHED_HEADER,
     PURGED,
+    REPEATED,
     Declared,
     Deleted,
     decode,
@@ -34,9 +36,9 @@ if TYPE_CHECKING:
     from penstock.engine.engine import Engine
     from penstock.storage.interface import RecoveredBatch
 
-_PART_HEAD: Final = struct.Struct("<III")
+_HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
-_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, PURGED})
+_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, PURGED, NOTED, REPEATED})
 
 
 class Recovery:
@@ -121,9 +123,11 @@ def snapshot_head(broker: Broker, time_ms: int) -> bytes:
 
 
 def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
-    """One queue's part, to be joined off the loop: a JSON head, then the three block columns."""
+    """One queue's part, to be joined off the loop: a JSON head after its length, then the columns whose sizes it names:
+    the log's three, and the four of the message ids where the queue deduplicates.
+    """
     group = queue.group
-    durable = queue.settings.durable
+    columns: tuple[bytes, ...] = ()
     head: dict[str, Any] = {
         "queue": queue.number,
         "group": group.number,
@@ -132,9 +136,8 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
         "created_at_ms": queue.created_at_ms,
         "applied": applied,
     }
-    columns = (b"", b"", b"")
-    if durable:
-        columns = queue.log.columns()
+    if queue.settings.durable:
+        columns = (*queue.log.columns(), *(queue.dedup.columns() if queue.dedup is not None else ()))
         head |= {
             "start": queue.log.start_offset,
             "next": queue.log.next_offset,
@@ -146,25 +149,33 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
                 (p, s.last_sequence, [run.values() for run in s.runs], list(s.gaps)) for p, s in queue.streams.items()
             ],
         }
+    head["columns"] = [len(column) for column in columns]
     text = json.dumps(head).encode()
-    return _PART_HEAD.pack(len(text), len(columns[0]), len(columns[1])), text, *columns
+    return _HEAD_BYTES.pack(len(text)), text, *columns
 
 
 def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
-    head_bytes, firsts_bytes, sizes_bytes = _PART_HEAD.unpack_from(part)
-    start = _PART_HEAD.size
-    head = json.loads(part[start : start + head_bytes])
+    start = _HEAD_BYTES.size
+    end = start + _HEAD_BYTES.unpack_from(part)[0]
+    head = json.loads(part[start:end])
     settings = QueueSettings(**head["settings"])
     broker.apply(Declared(head["queue"], head["group"], head["name"], settings, head["created_at_ms"]))
-    queue = broker.queues[head["queue"]]
     if settings.durable:
-        start += head_bytes
-        firsts = part[start : start + firsts_bytes]
-        sizes = part[start + firsts_bytes : start + firsts_bytes + sizes_bytes]
-        positions = part[start + firsts_bytes + sizes_bytes :]
-        queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
-        _restore_group(queue, head)
+        columns = []
+        for size in head["columns"]:
+            start, end = end, end + size
+            columns.append(part[start:end])
+        _restore_log(broker.queues[head["queue"]], head, columns)
     return head["queue"], head["applied"]
+
+
+def _restore_log(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> None:
+    firsts, sizes, positions, *window = columns
+    queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
+    if queue.dedup is not None:
+        digests, noted, times, mark_firsts = window
+        queue.dedup.restore((digests, noted, times, mark_firsts))
+    _restore_group(queue, head)
 
 
 def _restore_group(queue: Queue, head: dict[str, Any]) -> None:
@@ -197,3 +208,4 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
                 for p, s in queue.streams.items()
                 if s.last_sequence
             )
+            yield queue.dedup.columns() if queue.dedup is not None else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from penstock_client.wire import blocks
@@ -14,6 +15,17 @@ class WireBlockCodec:
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
         return blocks.slice_block(block, start, stop)
+
+    def message_ids(self, block: bytes) -> Sequence[str | None]:
+        """Return the property ``message_id`` of each message, None where there is no text; empty when none has one."""
+        if not blocks.block_columns(block) & blocks.COLUMN_PROPERTIES:
+            return ()
+        try:
+            columns = blocks.decode_properties(block) or ()
+        except WireError:  # no consumer can read them either
+            return ()
+        ids = [properties and properties.get("message_id") for properties in columns]
+        return [one if type(one) is str else None for one in ids]
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""

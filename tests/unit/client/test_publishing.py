@@ -7,7 +7,17 @@ from itertools import pairwise
 import pytest
 from tests.unit.client.peer import ScriptedPeer, guarded
 
-from penstock_client import DiskFull, Message, PenstockError, PublishFailed, PublishRefused, UnknownQueue, connect
+from penstock_client import (
+    Client,
+    Confirm,
+    DiskFull,
+    Message,
+    PenstockError,
+    PublishFailed,
+    PublishRefused,
+    UnknownQueue,
+    connect,
+)
 from penstock_client.wire.blocks import decode_block, decode_bodies
 from penstock_client.wire.entries import Level
 from penstock_client.wire.errors import ErrorCode, WireError
@@ -225,3 +235,91 @@ async def test_a_publisher_outside_its_block_says_so(peer: ScriptedPeer) -> None
     async with connect(peer.url) as client:
         with pytest.raises(RuntimeError, match="async with"):
             await client.queue("jobs").publisher().send(b"x")
+
+
+async def publishing_three(peer: ScriptedPeer, client: Client) -> asyncio.Task[list[Confirm]]:
+    """Publish three messages in one block, which arrived and is not confirmed."""
+    peer.holds_confirms = True
+    publishing = asyncio.create_task(client.queue("jobs").publish_many([b"a", b"b", b"c"]))
+    await peer.until(lambda: peer.last.publications)
+    assert [p.count for p in peer.last.publications] == [3]
+    return publishing
+
+
+async def test_a_block_may_be_confirmed_in_parts(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        publishing = await publishing_three(peer, client)
+        (block,) = peer.last.publications
+        peer.last.confirm(block._replace(count=1), duplicate=True)
+        peer.last.confirm(block._replace(first_sequence=2, count=2))
+        confirms = await guarded(publishing)
+    assert [(one.offset, one.duplicate) for one in confirms] == [(1, True), (2, False), (3, False)]
+
+
+async def test_a_part_that_is_refused_fails_its_messages_only(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        queue = client.queue("jobs")
+        peer.holds_confirms = True
+        publishing = [asyncio.create_task(queue.publish(b"%d" % number)) for number in range(3)]
+        await peer.until(lambda: peer.last.publications)
+        (block,) = peer.last.publications
+        peer.last.confirm(block._replace(count=1))
+        peer.last.confirm(block._replace(first_sequence=2, count=1), code=ErrorCode.DISK_FULL)
+        peer.last.confirm(block._replace(first_sequence=3, count=1), duplicate=True)
+        first, second, third = await guarded(asyncio.gather(*publishing, return_exceptions=True))
+    assert isinstance(first, Confirm)
+    assert isinstance(second, DiskFull)
+    assert isinstance(third, Confirm)
+    assert (third.offset, third.duplicate) == (3, True)
+
+
+async def test_a_publisher_counts_parts_and_duplicates(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    async with connect(peer.url) as client:
+        publisher = client.queue("jobs").publisher()
+
+        async def send() -> None:
+            async with publisher:
+                for number in range(5):
+                    await publisher.send(b"%d" % number)
+
+        sending = asyncio.create_task(send())
+        await peer.until(lambda: peer.last.publications)
+        (block,) = peer.last.publications
+        peer.last.confirm(block._replace(count=2), duplicate=True)
+        peer.last.confirm(block._replace(first_sequence=3, count=2))
+        peer.last.confirm(block._replace(first_sequence=5, count=1), code=ErrorCode.DISK_FULL)
+        with pytest.raises(PublishFailed):
+            await guarded(sending)
+    assert (publisher.confirmed_count, publisher.duplicate_count, publisher.failed_count) == (4, 2, 1)
+
+
+@pytest.mark.parametrize(("first", "count"), [(2, 1), (1, 4), (1, 0)])
+async def test_a_part_that_is_not_the_next_is_a_violation(peer: ScriptedPeer, first: int, count: int) -> None:
+    async with connect(peer.url) as client:
+        publishing = await publishing_three(peer, client)
+        (block,) = peer.last.publications
+        peer.last.confirm(block._replace(first_sequence=first, count=count))
+        await peer.until(lambda: len(peer.connections) > 1 and peer.last.publications)
+        peer.last.confirm(*peer.last.publications)
+        assert [one.offset for one in await guarded(publishing)] == [1, 2, 3]
+
+
+async def test_each_message_is_told_of_once_though_its_block_is_sent_again(peer: ScriptedPeer) -> None:
+    """The connection is lost between two parts: the whole block goes out again and is confirmed in other parts."""
+    async with connect(peer.url) as client:
+        peer.holds_confirms = True
+        queue = client.queue("jobs")
+        publishing = [asyncio.create_task(queue.publish(b"%d" % number)) for number in range(4)]
+        await peer.until(lambda: peer.last.publications)
+        (block,) = peer.last.publications
+        peer.last.confirm(block._replace(count=2))
+        await guarded(asyncio.wait(publishing[:2]))
+        peer.last.cut()
+        await peer.until(lambda: len(peer.connections) > 1 and peer.last.publications)
+        (again,) = peer.last.publications
+        assert again == block
+        peer.last.confirm(again._replace(count=1), duplicate=True)
+        peer.last.confirm(again._replace(first_sequence=2, count=3), duplicate=True)
+        confirms = await guarded(asyncio.gather(*publishing))
+    assert [(one.offset, one.duplicate) for one in confirms] == [(1, False), (2, False), (3, True), (4, True)]

@@ -10,6 +10,7 @@ from penstock.core.facts import Fact, Published
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer, Session
 from penstock.core.values import QueueSettings
+from penstock.net.codec import WireBlockCodec
 
 UNLIMITED_BYTES = 1 << 30
 BLOCK = b"x" * 100
@@ -22,7 +23,7 @@ class Core:
         self.facts: list[Fact] = []
         self.held: list[Published] = []
         self.now_ms = 1_000_000
-        self.broker = Broker(self, boot_epoch)
+        self.broker = Broker(self, boot_epoch, WireBlockCodec())
         self._sessions = 0
 
     def record(self, fact: Fact) -> int:

@@ -4,6 +4,7 @@ from tests.unit.core.harness import Core
 from penstock.core.broker import Broker
 from penstock.core.facts import Declared, Deleted, ProducerOpened, ProducersExpired, Published
 from penstock.core.values import QueueSettings
+from penstock.net.codec import WireBlockCodec
 
 
 def test_a_published_fact_needs_its_position(core: Core) -> None:
@@ -27,7 +28,7 @@ def test_a_memory_queue_s_offsets_are_of_this_life() -> None:
     fact = Declared(1, 2, "m", QueueSettings(durable=False), 0)
     starts = []
     for boot_epoch in (1, 2):
-        broker = Broker(Core(), boot_epoch)
+        broker = Broker(Core(), boot_epoch, WireBlockCodec())
         broker.apply(fact)
         starts.append(broker.queues[1].log.start_offset)
     assert starts == [1 << 40, 2 << 40]

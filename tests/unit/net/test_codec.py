@@ -48,3 +48,19 @@ def test_a_message_that_cannot_be_decoded_becomes_a_dead_letter() -> None:
     assert CODEC.redriven(dead)[1] == "jobs"
     with pytest.raises(WireError):
         decode_block(dead)
+
+
+def test_message_ids_are_those_of_the_properties() -> None:
+    properties = [{"message_id": "a"}, None, {"content_type": "t"}, {"message_id": ""}, {"message_id": 7}]
+    assert CODEC.message_ids(encode_block([b"x"] * 5, properties=properties)) == ["a", None, None, "", None]
+
+
+def test_a_block_without_properties_has_no_message_ids() -> None:
+    assert not CODEC.message_ids(encode_block([b"x"], headers=[{"message_id": "a"}]))
+
+
+def test_message_ids_that_cannot_be_decoded_are_none() -> None:
+    odd = encode_block([b"a"], properties=[{"k": "abcde"}]).replace(b"\xa5abcde", b"\xd6\x05abcd")  # an extension
+    BlockChecker(1_000).check(odd)
+
+    assert not CODEC.message_ids(odd)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from penstock_client.message import Confirm
 from penstock_client.outgoing import Outgoing, encode_parts
-from penstock_client.producer import Block, ConfirmSink, Outbound, Producer, Route
+from penstock_client.producer import Block, ConfirmSink, Part, Producer, Route
 from penstock_client.wire.entries import Level
 
 if TYPE_CHECKING:
@@ -100,17 +100,16 @@ class Receipts:
     def __init__(self, futures: Sequence[asyncio.Future[Confirm]]) -> None:
         self._futures = futures
 
-    def confirmed(self, block: Outbound, offset: int | None, level: int, duplicate: bool) -> None:
-        """A block is stored."""
-        queue, name = block.route.queue, _LEVEL_NAMES.get(level, str(level))
-        for index, future in enumerate(self._futures):
+    def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
+        """Messages are stored."""
+        queue, name = part.queue, _LEVEL_NAMES.get(level, str(level))
+        for index, future in enumerate(self._futures[part.first : part.end]):
             if not future.done():
                 future.set_result(Confirm(queue, None if offset is None else offset + index, name, duplicate))
 
-    def refused(self, block: Outbound, error: PenstockError) -> None:
-        """A block is not stored, or nobody knows."""
-        del block
-        for future in self._futures:
+    def refused(self, part: Part, error: PenstockError) -> None:
+        """Messages are not stored, or nobody knows."""
+        for future in self._futures[part.first : part.end]:
             if not future.done():
                 future.set_exception(error)
 

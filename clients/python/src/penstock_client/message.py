@@ -43,7 +43,11 @@ Publishable = bytes | bytearray | memoryview | Message
 
 
 class Confirm(NamedTuple):
-    """The broker has the message. ``level`` says how: ``synced``, ``written`` or ``memory``."""
+    """The broker has the message. ``level`` says how: ``synced``, ``written`` or ``memory``.
+
+    ``duplicate``: it had it before, by this sending or, in a queue that deduplicates, by its id; ``offset`` is that of
+    then, None when it is no longer remembered.
+    """
 
     queue: str
     offset: int | None

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from penstock_client.errors import BodyTooLarge, PenstockError, PublishUnconfirmed, again, publish_error
 from penstock_client.link import reply_error
 from penstock_client.wire import control
-from penstock_client.wire.entries import OFFSET_UNKNOWN, ConfirmStatus, decode_confirm, encode_publish_entry
+from penstock_client.wire.entries import (
+    OFFSET_UNKNOWN,
+    Confirmation,
+    ConfirmStatus,
+    decode_confirm,
+    encode_publish_entry,
+)
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import Frame, FrameType
 from penstock_client.wire.limits import BODY_BYTES_MAX_LIMIT, FRAME_BYTES_MAX_LIMIT, PUBLISH_ENTRIES_MAX
@@ -37,13 +43,16 @@ FRAME_BYTES_TARGET: Final = 256 * 1024
 
 
 class ConfirmSink(Protocol):
-    """Who wants to know what became of a block. Called on the loop; must not raise."""
+    """Who wants to know what became of a block. Called on the loop; must not raise.
 
-    def confirmed(self, block: Outbound, offset: int | None, level: int, duplicate: bool) -> None:
-        """It is stored."""
+    Every message of a block is told of once: nearly always all of them together, else in parts, in order.
+    """
 
-    def refused(self, block: Outbound, error: PenstockError) -> None:
-        """It is not stored, or nobody knows."""
+    def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
+        """These messages are stored, from ``offset`` on."""
+
+    def refused(self, part: Part, error: PenstockError) -> None:
+        """These messages are not stored, or nobody knows."""
 
 
 class Route:
@@ -60,18 +69,41 @@ class Route:
         self.unconfirmed: deque[Outbound] = deque()
 
 
-class Outbound:
-    """One block that is not confirmed yet."""
+class Part(NamedTuple):
+    """Messages ``first`` to ``end`` (exclusive) of a block for ``queue``."""
 
-    __slots__ = ("count", "entry", "first_sequence", "order", "route", "sink")
+    queue: str
+    first: int
+    end: int
+
+
+class Outbound:
+    """One block that is not confirmed yet, or not to its end: ``matched`` messages of it are, over this connection,
+    and of ``told`` ones the sink knows.
+    """
+
+    __slots__ = ("count", "entry", "first_sequence", "matched", "order", "route", "sink", "told")
 
     def __init__(self, route: Route, count: int, entry: bytes, sink: ConfirmSink, order: int) -> None:
         self.route = route
         self.first_sequence = route.next_sequence
         self.count = count
+        self.matched = 0
+        self.told = 0
         self.entry = entry
         self.sink = sink
         self.order = order
+
+    def untold(self, end: int) -> Part:
+        """Return the messages before ``end`` of which the sink does not know, and count them as told."""
+        first, self.told = self.told, max(self.told, end)
+        return Part(self.route.queue, first, self.told)
+
+    def refuse(self, error: PenstockError) -> None:
+        """Tell the sink of all that it does not know yet: it is refused."""
+        part = self.untold(self.count)
+        if part.first < part.end:
+            self.sink.refused(part, error)
 
 
 class Block(NamedTuple):
@@ -154,7 +186,7 @@ class Producer:
             outbound = Outbound(route, count, entry, sink, self._sent)
             route.next_sequence += count
             if self._error is not None:
-                sink.refused(outbound, again(self._error))
+                outbound.refuse(again(self._error))
             else:
                 self._parked.append(outbound)
         if self._link is not None:
@@ -168,7 +200,7 @@ class Producer:
             outbound = parked.popleft()
             route = outbound.route
             if len(outbound.entry) > self._frame_bytes_max:
-                outbound.sink.refused(outbound, too_large(len(outbound.entry), self._frame_bytes_max))
+                outbound.refuse(too_large(len(outbound.entry), self._frame_bytes_max))
                 continue
             if not route.opened:
                 self._open_route(link, route)
@@ -228,6 +260,8 @@ class Producer:
         unconfirmed: list[Outbound] = []
         for route in self._routes.values():
             route.opened = False
+            for outbound in route.unconfirmed:
+                outbound.matched = 0
             unconfirmed += route.unconfirmed
             route.unconfirmed.clear()
         unconfirmed.sort(key=lambda outbound: outbound.order)
@@ -244,30 +278,50 @@ class Producer:
         parked, self._parked = self._parked, deque()
         for outbound in parked:
             text = f"queue {outbound.route.queue!r}: not confirmed, it may or may not be stored: {error}"
-            outbound.sink.refused(outbound, PublishUnconfirmed(text))
+            outbound.refuse(PublishUnconfirmed(text))
         self._notify()
 
     # -- confirms ------------------------------------------------------------------------------------------------------
 
     def take_confirms(self, payload: bytes) -> None:
-        """Match a CONFIRM frame. Raises WireError when it confirms what was not sent."""
-        for number, status, level, code, first_sequence, count, _, _, offset in decode_confirm(payload):
+        """Match a CONFIRM frame: each entry is the next of its route's messages, a block or a part of one.
+
+        Raises WireError when it confirms what was not sent.
+        """
+        for confirmation in decode_confirm(payload):
+            number, _, _, _, first_sequence, count, _, _, _ = confirmation
             route = self._by_number.get(number)
-            if route is None or not route.unconfirmed or route.unconfirmed[0].first_sequence != first_sequence:
+            outbound = route.unconfirmed[0] if route is not None and route.unconfirmed else None
+            if (
+                route is None
+                or outbound is None
+                or outbound.first_sequence + outbound.matched != first_sequence
+                or not 0 < count <= outbound.count - outbound.matched
+            ):
                 raise WireError(
                     ErrorCode.MALFORMED_FRAME, f"a confirm of sequence {first_sequence} on route {number}, out of order"
                 )
-            outbound = route.unconfirmed.popleft()
+            outbound.matched += count
             self.unconfirmed_messages -= count
-            self.unconfirmed_bytes -= len(outbound.entry)
-            if status == ConfirmStatus.REFUSED:
-                outbound.sink.refused(outbound, self._refusal(route, code))
-            else:
-                known = None if offset == OFFSET_UNKNOWN else offset
-                outbound.sink.confirmed(outbound, known, level, status == ConfirmStatus.DUPLICATE)
+            if outbound.matched == outbound.count:
+                route.unconfirmed.popleft()
+                self.unconfirmed_bytes -= len(outbound.entry)
+            self._tell(route, outbound, confirmation)
         if self._parked and self._link is not None:
             self._pump(self._link)
         self._notify()
+
+    def _tell(self, route: Route, outbound: Outbound, confirmation: Confirmation) -> None:
+        _, status, level, code, first_sequence, _, _, _, offset = confirmation
+        part = outbound.untold(outbound.matched)
+        if part.first == part.end:  # told over an earlier connection, before the block was sent again
+            return
+        if status == ConfirmStatus.REFUSED:
+            outbound.sink.refused(part, self._refusal(route, code))
+        else:
+            first = first_sequence - outbound.first_sequence
+            known = None if offset == OFFSET_UNKNOWN else offset + part.first - first
+            outbound.sink.confirmed(part, known, level, status == ConfirmStatus.DUPLICATE)
 
     def _refusal(self, route: Route, code: int) -> PenstockError:
         error = publish_error(code, route.queue)

@@ -12,7 +12,7 @@ from penstock_client.errors import PenstockError, PublishFailed
 from penstock_client.gathering import BLOCK_MESSAGES, MESSAGE_BYTES, Run, level_of
 from penstock_client.message import Publishable
 from penstock_client.outgoing import Outgoing, body_bytes, prepare, size_bytes
-from penstock_client.producer import Outbound, too_large
+from penstock_client.producer import Part, too_large
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -36,6 +36,8 @@ class _Publisher:
         self.errors: list[PenstockError] = []
         self.failed_count = 0
         self.confirmed_count = 0
+        self.duplicate_count = 0
+        """Of the confirmed ones: stored before, by this id or in an earlier sending."""
 
     async def __aenter__(self) -> Self:
         await self._client.start_producing()
@@ -107,18 +109,21 @@ class _Publisher:
         gathering.flush()
         return True
 
-    def confirmed(self, block: Outbound, offset: int | None, level: int, duplicate: bool) -> None:
-        """A block is stored."""
-        del offset, level, duplicate
-        self.confirmed_count += block.count
-        self._settled(block.count)
+    def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
+        """Messages are stored."""
+        del offset, level
+        count = part.end - part.first
+        self.confirmed_count += count
+        if duplicate:
+            self.duplicate_count += count
+        self._settled(count)
 
-    def refused(self, block: Outbound, error: PenstockError) -> None:
-        """A block is not stored, or nobody knows."""
-        self.failed_count += block.count
+    def refused(self, part: Part, error: PenstockError) -> None:
+        """Messages are not stored, or nobody knows."""
+        self.failed_count += part.end - part.first
         if len(self.errors) < ERRORS_KEPT_MAX:
             self.errors.append(error)
-        self._settled(block.count)
+        self._settled(part.end - part.first)
 
     def _settled(self, count: int) -> None:
         self._settled_count += count

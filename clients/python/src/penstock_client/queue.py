@@ -52,6 +52,8 @@ class QueueInfo(NamedTuple):
     max_failures: int
     backoff: tuple[float, float]
     dead_letter: str
+    dedup_window: float
+    dedup_count_max: int
     created_at: datetime
     raw: dict[str, Any]
 
@@ -62,13 +64,14 @@ class QueueInfo(NamedTuple):
             name=raw["queue"],
             lease=raw["lease_ms"] / 1000,
             backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
+            dedup_window=raw["dedup_window_ms"] / 1000,
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
             raw=raw,
             **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
         )
 
 
-_DERIVED: Final = frozenset({"name", "lease", "backoff", "created_at", "raw"})
+_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "created_at", "raw"})
 
 
 class Queue:
@@ -92,11 +95,15 @@ class Queue:
         backoff: tuple[float, float] | None = None,
         dead_letter: str | None = None,
         memory_bytes_max: int | None = None,
+        dedup_window: float | None = None,
+        dedup_count_max: int | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
 
-        ``lease`` and ``backoff`` (shortest, longest) are in seconds; ``max_failures`` 0 means no limit. Raises
+        ``lease``, ``backoff`` (shortest, longest) and ``dedup_window`` are in seconds; ``max_failures`` 0 means no
+        limit. With ``dedup_window`` a message whose ``message_id`` was published within that time, and among the latest
+        ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset. Raises
         SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not exist.
         """
         arguments: dict[str, Any] = {
@@ -107,6 +114,8 @@ class Queue:
             "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
+            "dedup_window_ms": None if dedup_window is None else int(dedup_window * 1000),
+            "dedup_count_max": dedup_count_max,
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}

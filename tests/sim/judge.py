@@ -1,0 +1,119 @@
+"""What becomes of each message that is published into a queue which deduplicates, one by one."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.sim.bodies import id_of, uids_of
+from tests.sim.state import NotedId, ShadowQueue, Stream
+from tests.sim.violation import Violation
+
+from penstock.core.dedup import digest_of
+from penstock.core.facts import Published
+from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
+
+if TYPE_CHECKING:
+    from tests.sim.shadow import Shadow
+
+Publication = tuple[int, int, int, int, bytes]
+Recorded = tuple[int, Published]
+STREAM_RUNS_KEPT = 64
+
+
+class Expected(NamedTuple):
+    """What the confirm of a block has to say. ``position`` is its last fact's, -1 where nothing has to be durable."""
+
+    route: int
+    status: int
+    level: int
+    code: str
+    first_sequence: int
+    message_count: int
+    offset: int
+    position: int
+
+
+class Judge:
+    """Publishing into one queue for one producer: message by message, in the order of a block."""
+
+    def __init__(self, shadow: Shadow, queue: ShadowQueue, stream: Stream, producer: int, now_ms: int) -> None:
+        self._shadow = shadow
+        self._queue = queue
+        self._stream = stream
+        self._producer = producer
+        self._now_ms = now_ms
+        self._runs: list[Expected] = []
+
+    def judged(self, publication: Publication, level: int, recorded: deque[Recorded]) -> list[Expected]:
+        """Return what the confirms have to say: neighbours with one fate share one."""
+        route, _, first, _, block = publication
+        known, last = self._queue.known_ids(self._now_ms), self._stream.last
+        used = last
+        new: list[int] = []
+        for sequence, uid in enumerate(uids_of(block), first):
+            message_id = id_of(uid)
+            digest = digest_of(message_id) if message_id else None
+            status, code, offset = self._fate(sequence, known.get(digest) if digest else None, last)
+            if status == STORED:
+                offset = self._queue.next_offset + len(new)
+                new.append(uid)
+                if digest:
+                    known[digest] = offset
+            elif status == DUPLICATE and sequence > last:
+                self._stream.offsets[sequence] = offset
+                self._shadow.producers[self._producer] = self._now_ms
+            used = sequence if sequence > last and status != REFUSED else used
+            expected = Expected(route, status, level, code, sequence, 1, offset, self._position_of(status, offset))
+            self._add(expected, sequence == last + 1)
+        self._settle(recorded, new)
+        self._stream.last = used
+        return self._runs
+
+    def _fate(self, sequence: int, known_offset: int | None, last: int) -> tuple[int, str, int]:
+        if sequence > last and self._shadow.storage_full and self._queue.settings.durable:
+            return REFUSED, "disk-full", OFFSET_UNKNOWN
+        if known_offset is not None:
+            return DUPLICATE, "", known_offset
+        if sequence > last:
+            return STORED, "", 0
+        if sequence not in self._stream.offsets:
+            return REFUSED, "sequence-order", OFFSET_UNKNOWN
+        forgotten = self._stream.breaks_since(sequence) > STREAM_RUNS_KEPT
+        return DUPLICATE, "", OFFSET_UNKNOWN if forgotten else self._stream.offsets[sequence]
+
+    def _position_of(self, status: int, offset: int) -> int:
+        message = self._queue.messages.get(offset) if status == DUPLICATE else None
+        return message.position if message else -1
+
+    def _add(self, one: Expected, begins_unseen: bool) -> None:
+        if self._runs and not begins_unseen:
+            run = self._runs[-1]
+            offset = run.offset if run.offset == OFFSET_UNKNOWN else run.offset + run.message_count
+            if (run.status, run.code, offset) == (one.status, one.code, one.offset):
+                position = max(run.position, one.position)
+                self._runs[-1] = run._replace(message_count=run.message_count + 1, position=position)
+                return
+        self._runs.append(one)
+
+    def _settle(self, recorded: deque[Recorded], new: list[int]) -> None:
+        """Hold what was recorded against the runs that had to be stored, and give those their positions."""
+        for index, run in enumerate(self._runs):
+            if run.status != STORED:
+                continue
+            if not recorded:
+                raise Violation("I1", f"nothing was recorded for {run} of {self._queue.name}")
+            position, fact = recorded.popleft()
+            wanted = (self._queue.number, run.offset, run.message_count, self._producer, run.first_sequence)
+            if fact[:5] != wanted:
+                raise Violation("I6", f"recorded {fact[:5]}, it had to be {wanted}")
+            uids, new = new[: run.message_count], new[run.message_count :]
+            self._shadow.stored(fact, position, uids)
+            self._note(uids, run.offset)
+            self._runs[index] = run._replace(position=position)
+
+    def _note(self, uids: list[int], first: int) -> None:
+        for offset, uid in enumerate(uids, first):
+            message_id = id_of(uid)
+            if message_id:
+                self._queue.ids.append(NotedId(digest_of(message_id), offset, self._now_ms))
