@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from clients.conformance.sample import BOTH, CLIENT, SERVER, TIME_MS, Sample, error_map
 
+from penstock_client.wire.blocks import encode_block
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType
 
@@ -169,6 +170,45 @@ COMMANDS: Final = (
         CLIENT,
         "Look at 10 messages from offset 41 on.",
         {"queue": "jobs", "partition": 0, "offset": 41, "count": 10, "bytes_max": 65_536},
+        8,
+    ),
+    Sample(
+        "find",
+        FrameType.FIND,
+        CLIENT,
+        "Look for dead letters that a selector selects and whose body holds a text, from offset 41 on.",
+        {
+            "queue": "jobs",
+            "state": "dead",
+            "where": "region = 'eu' AND amount > 10",
+            "text": "timeout",
+            "offset": 41,
+            "count": 10,
+        },
+        8,
+    ),
+    Sample(
+        "ok-found",
+        FrameType.OK,
+        SERVER,
+        "The reply to a find: one leased message; the search goes on at offset 43.",
+        {
+            "queue": "jobs",
+            "found": [
+                {
+                    "offset": 42,
+                    "state": "leased",
+                    "attempts": 2,
+                    "failures": 1,
+                    "consumer": "worker-1",
+                    "until_ms": 1_767_225_630_000,
+                    "reason": "TimeoutError: slow",
+                    "published_at_ms": 1_767_225_600_000,
+                    "block": encode_block([b"one"], headers=[{"region": "eu"}]),
+                },
+            ],
+            "next_offset": 43,
+        },
         8,
     ),
     Sample("status", FrameType.STATUS, CLIENT, "Ask how the broker is.", {}, 9),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from tests.sim.client import Asked, Client, Connection
 from tests.sim.options import QUEUES, Options
@@ -11,10 +12,13 @@ from tests.sim.state import Place
 from tests.sim.world import World
 
 from penstock.core.values import ACK, EXTEND, NACK, NO_DELAY, REJECT, RELEASE, STARTED, SYNCED, WRITTEN, parse_settings
+from penstock.selectors import parse_selector
 
 Action = Callable[[World], None]
 _TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "graveyard", "nowhere")
 _CONSUMERS_MAX = 4
+_SELECTORS = (parse_selector("JMSTimestamp > 0 AND a IS NULL"), parse_selector("a = 1"))
+"""One that selects every message of the simulator, and one that selects none."""
 
 
 def table(options: Options) -> tuple[list[Action], list[int]]:
@@ -31,6 +35,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         delete: 1,
         redrive: 2,
         peek: 2,
+        find: 2,
         describe: 2,
         connect: 8,
         disconnect: 2,
@@ -292,6 +297,21 @@ def peek(world: World) -> None:
     offset = queue.first_offset + world.rng.randint(0, queue.next_offset - queue.first_offset + 2)
     asked = Asked("peek", -1, queue=queue.number)
     connection.ask(asked, {"queue": queue.name, "offset": offset, "count": world.rng.choice([1, 5, 100])})
+
+
+def find(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    arguments: dict[str, Any] = {
+        "queue": queue.name,
+        "state": world.rng.choice([None, None, "ready", "leased", "scheduled"]),
+        "text": world.rng.choice([b"", b"1", b"1|"]),
+        "where": world.rng.choice([None, *_SELECTORS]),
+        "offset": queue.first_offset + world.rng.randint(0, queue.next_offset - queue.first_offset + 2),
+        "count": world.rng.choice([1, 5, 100]),
+    }
+    connection.ask(Asked("find", -1, queue=queue.number, sent=arguments), arguments)
 
 
 def describe(world: World) -> None:

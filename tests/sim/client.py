@@ -44,6 +44,7 @@ class Asked:
     code: str = ""
     """Not empty: it has to be refused with this."""
     queue: int = 0
+    sent: dict[str, Any] = field(default_factory=dict)
 
 
 class Connection:
@@ -123,9 +124,25 @@ class Connection:
         wrong = {key: result.get(key) for key, value in asked.wanted.items() if result.get(key) != value}
         if wrong:
             raise Violation("I12", f"{asked.command} answered {wrong}, not {asked.wanted}")
+        if asked.command == "find":
+            self._check_found(asked, result)
         if asked.command == "producer_open":
             self.client.producer = result["producer"]
             self.producer_known = True
+
+    def _check_found(self, asked: Asked, result: dict[str, Any]) -> None:
+        """A search says nothing that is not so: bodies, state and order; and it goes on behind what it found."""
+        sent, offset = asked.sent, asked.sent["offset"] - 1
+        for entry in result["found"]:
+            if entry["offset"] <= offset:
+                raise Violation("I7", f"find went back from {offset} to {entry['offset']}")
+            offset = entry["offset"]
+            one = DeliveryOut(0, entry["attempts"], entry["failures"], 0, offset, 0, 0, entry["block"], 1)
+            self._check_bodies(asked.queue, one)
+            if sent["state"] not in (None, entry["state"]) or sent["text"] not in entry["block"]:
+                raise Violation("I12", f"find for {sent} found {entry}")
+        if len(result["found"]) > sent["count"] or (result["next_offset"] or offset + 1) <= offset:
+            raise Violation("I13", f"find for {sent} found {len(result['found'])}, next {result['next_offset']}")
 
     def refuse(self, request: int, refusal: Refusal) -> None:
         """A request was refused."""

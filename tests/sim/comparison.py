@@ -9,6 +9,7 @@ from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowQueue
 from tests.sim.violation import Violation
 
+from penstock.core import finding
 from penstock.core.broker import Broker
 from penstock.core.dedup import split_digests
 from penstock.core.definitions import describe
@@ -58,6 +59,7 @@ def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
     done = sum(group.counters.values()[:3])
     _same("I12", f"{mine.name} published is the sum of all states", published, done + len(mine.messages))
     _compare_messages(group, mine)
+    _compare_found(broker, group, mine)
     streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
     _compare_ids(queue, mine)
     _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
@@ -103,6 +105,21 @@ def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
         found = dict(zip(split_digests(digests), array("Q", noted), strict=True))
     wanted = mine.known_ids(mine.ids[-1].time_ms) if mine.ids else {}
     _same("I9", f"{mine.name} message ids", found, wanted)
+
+
+def _compare_found(broker: Broker, group: Group, mine: ShadowQueue) -> None:
+    """What a search would say of every message. At time 0, so that whoever was due once counts as scheduled."""
+    held = finding.holdings(broker, group)
+    found: dict[int, str] = {}
+    while (span := finding.next_span(group, max(found, default=-1) + 1, held, 0)) is not None:
+        found |= dict.fromkeys(range(span.first, span.end), span.state)
+    states = {Place.LEASED: finding.LEASED, Place.DYING: finding.DYING}
+    wanted = {
+        m.offset: states.get(m.place, finding.SCHEDULED if m.due_ms else finding.READY)
+        for m in mine.messages.values()
+        if m.offset < group.queue.log.visible
+    }
+    _same("I12", f"{mine.name} found by state", found, wanted)
 
 
 def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:

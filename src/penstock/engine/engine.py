@@ -37,6 +37,7 @@ from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refu
 from penstock.engine import requests
 from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
+from penstock.engine.finding import Finder
 from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, StoredBlock, TagRange
 from penstock.engine.outbox import Outbox
 from penstock.storage.format import position_of
@@ -102,6 +103,7 @@ class Engine:
         self.delivered = 0
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
+        self.finder = Finder(self)
         self._pending = Pending()
         self._closed: deque[Commit] = deque()
         self._in_flight: Commit | None = None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.core.log import BlockRef
+from penstock.core.operands import HEADERS, KEYS, PROPERTIES
 from penstock.core.values import Refusal
 
 ConfirmEntry = tuple[Any, ...]
@@ -58,8 +59,26 @@ class Sink(Protocol):
         """Close the connection."""
 
 
+BODIES: Final = "bodies"
+COLUMNS: Final = frozenset((BODIES, KEYS, HEADERS, PROPERTIES))
+"""What a block may be asked for."""
+
+
+class BlockColumns(NamedTuple):
+    """Decoded columns of a block, one element per message; None where not asked for, absent, or not to be decoded."""
+
+    bodies: list[bytes] | None = None
+    keys: list[str | None] | None = None
+    headers: list[dict[str, Any] | None] | None = None
+    properties: list[dict[str, Any] | None] | None = None
+
+
 class BlockCodec(Protocol):
     """What the engine asks of the block format, which it does not know itself."""
+
+    def columns(self, block: bytes, wanted: frozenset[str]) -> BlockColumns:
+        """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
+        ...
 
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""

@@ -11,6 +11,7 @@ from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
+from penstock.engine import finding
 from penstock.engine.deadletters import Redrive
 from penstock.engine.interface import DeliveryOut, StoredBlock
 
@@ -295,6 +296,7 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "queue_delete": _queue_delete,
     "queue_redrive": _queue_redrive,
     "peek": _peek,
+    "find": finding.find,
     "status": _status,
     "producer_open": _producer_open,
     "route_open": _route_open,

@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
+from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
+
+_BITS: Final = {
+    "bodies": blocks.COLUMN_BODIES,
+    "keys": blocks.COLUMN_KEYS,
+    "headers": blocks.COLUMN_HEADERS,
+    "properties": blocks.COLUMN_PROPERTIES,
+}
 
 
 class WireBlockCodec:
     """Implements ``penstock.engine.interface.BlockCodec`` over the wire format."""
+
+    def columns(self, block: bytes, wanted: frozenset[str]) -> BlockColumns:
+        """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
+        present = blocks.block_columns(block)
+        decoded: dict[str, Any] = {}
+        for name in wanted:
+            if present & _BITS[name]:
+                try:
+                    decoded[name] = blocks.decode_column(block, _BITS[name])
+                except WireError:
+                    continue
+        return BlockColumns(**decoded)
 
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, cast
 from penstock.net.encode import code_of
 from penstock.net.handshake import Handshake, Offer
 from penstock.net.heartbeat import Heartbeat, Pulse, ticks_within
+from penstock.net.selecting import parse_where
 from penstock.net.sink import CLOSING, PRESSURE, STOPPING, WRITING, FrameSink
 from penstock_client.wire import control
 from penstock_client.wire.connection import Connection as WireConnection
@@ -53,6 +54,7 @@ COMMANDS: Final = {
         FrameType.QUEUE_DELETE,
         FrameType.QUEUE_REDRIVE,
         FrameType.PEEK,
+        FrameType.FIND,
         FrameType.STATUS,
         FrameType.PRODUCER_OPEN,
         FrameType.ROUTE_OPEN,
@@ -264,6 +266,9 @@ class Connection(FrameSink, asyncio.Protocol):
         arguments = control.unpack(frame.payload)
         if request:
             self._opened(request, frame.type, command, arguments)
+        if "where" in arguments and (refusal := parse_where(arguments)):
+            self.refuse(request, refusal)
+            return
         self._engine.request(self.session, request, command, arguments)
 
     # Writing

@@ -1,5 +1,6 @@
 import pytest
 
+from penstock.engine.interface import COLUMNS, BlockColumns
 from penstock.net.codec import WireBlockCodec
 from penstock_client.wire.blocks import BlockChecker, decode_block, decode_properties, encode_block
 from penstock_client.wire.errors import WireError
@@ -64,3 +65,22 @@ def test_message_ids_that_cannot_be_decoded_are_none() -> None:
     BlockChecker(1_000).check(odd)
 
     assert not CODEC.message_ids(odd)
+
+
+def test_only_the_wanted_columns_are_decoded() -> None:
+    block = encode_block(
+        [b"a", b"b"], keys=["x", None], headers=[{"h": 1}, None], properties=[None, {"message_id": "m"}]
+    )
+
+    assert CODEC.columns(block, frozenset()) == BlockColumns()
+    assert CODEC.columns(block, frozenset({"headers"})) == BlockColumns(headers=[{"h": 1}, None])
+    assert CODEC.columns(block, COLUMNS) == BlockColumns(
+        [b"a", b"b"], ["x", None], [{"h": 1}, None], [None, {"message_id": "m"}]
+    )
+    assert CODEC.columns(encode_block([b"a"]), COLUMNS) == BlockColumns([b"a"])
+
+
+def test_a_column_that_cannot_be_decoded_is_absent() -> None:
+    block = encode_block([b"a"], keys=[5], headers=[{"h": 1}])  # type: ignore[list-item]
+
+    assert CODEC.columns(block, COLUMNS) == BlockColumns([b"a"], headers=[{"h": 1}])

@@ -186,6 +186,22 @@ async def test_peek_is_answered_by_peeked_with_nothing_taken(broker: Broker) -> 
     assert sum(entry.count for entry in decode_deliver(peeked.payload)) == 2
 
 
+async def test_a_selector_is_parsed_where_it_arrives(broker: Broker) -> None:
+    peer = Peer(broker).ready()
+    await peer.route()
+    peer.publish(1, b"one", b"two")
+    await peer.next(FrameType.CONFIRM)
+    peer.send(FrameType.FIND, {"queue": "jobs", "where": "a IS NULL", "text": "tw"}, 5)
+    reply = control.unpack((await peer.next(FrameType.OK)).payload)
+    assert [entry["offset"] for entry in reply["found"]] == [1]
+    peer.send(FrameType.FIND, {"queue": "jobs", "where": "a = = 1"}, 6)
+    refused = control.unpack((await peer.next(FrameType.ERROR)).payload)
+    assert refused["error"] == "bad-selector"
+    assert refused["message"].endswith("\n  a = = 1\n      ^")
+    peer.send(FrameType.FIND, {"queue": "jobs"}, 7)
+    assert (await peer.next(FrameType.OK)).request == 7, "a refused search does not keep the connection waiting"
+
+
 async def test_a_consumer_is_told_that_its_queue_was_deleted(broker: Broker) -> None:
     peer = await consuming(broker)
     peer.send(FrameType.QUEUE_DELETE, {"queue": "jobs"}, 30)

@@ -36,6 +36,7 @@ QUEUE_PURGE        -       -      -      -      c       -        -
 QUEUE_DELETE       -       -      -      -      c       -        -
 QUEUE_REDRIVE      -       -      -      -      c       -        -
 PEEK               -       -      -      -      c       -        -
+FIND               -       -      -      -      c       -        -
 PEEKED             -       -      -      -      s       -        -
 STATUS             -       -      -      -      c       -        -
 PRODUCER_OPEN      -       -      -      -      c       -        -

@@ -243,6 +243,15 @@ def decode_properties(block: bytes) -> list[Properties | None] | None:
     return _elements(column, count, dict) if column else None
 
 
+def decode_column(block: bytes, bit: int) -> list[Any] | None:
+    """Return one column (not the routing) alone, None where there is none. Raises WireError (BAD_BLOCK)."""
+    if bit == COLUMN_BODIES:
+        return decode_bodies(block)
+    count = _SUMMARY.unpack_from(block)[1]
+    column = _split_columns(block)[_COLUMN_BITS.index(bit)]
+    return _elements(column, count, str if bit == COLUMN_KEYS else dict) if column else None
+
+
 def replace_properties(block: bytes, properties: Sequence[Properties | None] | None) -> bytes:
     """Return ``block`` with other properties, everything else copied without decoding it."""
     count = _SUMMARY.unpack_from(block)[1]

@@ -80,7 +80,7 @@ CLIENT_TYPES: Final = frozenset(
     {
         *(_F.PING, _F.PONG),
         *(_F.QUEUE_DECLARE, _F.QUEUE_DESCRIBE, _F.QUEUE_LIST, _F.QUEUE_PURGE, _F.QUEUE_DELETE, _F.QUEUE_REDRIVE),
-        *(_F.PEEK, _F.STATUS),
+        *(_F.PEEK, _F.STATUS, _F.FIND),
         *(_F.PRODUCER_OPEN, _F.ROUTE_OPEN, _F.ROUTE_CLOSE, _F.PUBLISH),
         *(_F.CONSUME, _F.FLOW, _F.CANCEL, _F.SETTLE),
     }

@@ -42,6 +42,7 @@ class ErrorCode(IntEnum):
     UNKNOWN_GROUP = 120
     UNSUPPORTED = 121
     INTERNAL = 122
+    BAD_SELECTOR = 126
 
     @property
     def fatal(self) -> bool:

@@ -58,6 +58,7 @@ class FrameType(IntEnum):
     PEEK = 0x26
     PEEKED = 0x27
     STATUS = 0x28
+    FIND = 0x2F
 
     PRODUCER_OPEN = 0x30
     ROUTE_OPEN = 0x31

@@ -1,0 +1,75 @@
+"""Finding without side effect: which messages of a group are in which state, as runs, looked at and never touched."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Final, NamedTuple
+
+from penstock.core.broker import Broker
+from penstock.core.queue import Group
+from penstock.core.runs import Run
+
+READY: Final = "ready"
+SCHEDULED: Final = "scheduled"
+LEASED: Final = "leased"
+DYING: Final = "dying"
+"""On its way to the dead letters: its copy is not written yet."""
+STATES: Final = frozenset((READY, SCHEDULED, LEASED, DYING))
+"""What a message that its group is not done with may be."""
+
+
+class Holding(NamedTuple):
+    """Messages ``first`` to ``end`` (exclusive) that a consumer holds until then."""
+
+    first: int
+    end: int
+    consumer: str
+    until_ms: int
+
+
+class Span(NamedTuple):
+    """Messages ``first`` to ``end`` (exclusive) of one state; ``until_ms`` is when a lease or a delay ends, else 0."""
+
+    first: int
+    end: int
+    state: str
+    attempts: int = 0
+    failures: int = 0
+    consumer: str = ""
+    until_ms: int = 0
+
+
+def holdings(broker: Broker, group: Group) -> list[Holding]:
+    """Return who holds which of the group's messages, by offset."""
+    return sorted(
+        Holding(lease.first, lease.first + lease.count, lease.consumer.name, lease.deadline_ms)
+        for session in broker.sessions.values()
+        for lease in session.leases
+        if lease.consumer.group is group
+    )
+
+
+def next_span(group: Group, offset: int, held: list[Holding], now_ms: int) -> Span | None:
+    """Return the first span at or after ``offset`` that the group is not done with; None when there is none."""
+    runs = group.outstanding
+    index = max(0, bisect_right(runs.firsts, offset) - 1)
+    while index < len(runs.runs) and runs.runs[index].end <= offset:
+        index += 1
+    if index < len(runs.runs):
+        return _of_run(runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
+    first, end = max(offset, group.next_offset), group.queue.log.visible
+    return Span(first, end, READY) if first < end else None
+
+
+def _of_run(run: Run, first: int, held: list[Holding], now_ms: int) -> Span:
+    """Return the part of a run from ``first`` on that is in one state."""
+    counts = (run.attempts, run.failures)
+    if run.dying:
+        return Span(first, run.end, DYING, *counts)
+    index = bisect_right(held, (first + 1,)) - 1
+    if index >= 0 and first < held[index].end:
+        return Span(first, min(run.end, held[index].end), LEASED, *counts, held[index].consumer, held[index].until_ms)
+    end = min(run.end, held[index + 1].first) if index + 1 < len(held) else run.end
+    if run.due_ms > now_ms:
+        return Span(first, end, SCHEDULED, *counts, until_ms=run.due_ms)
+    return Span(first, end, READY, *counts)
