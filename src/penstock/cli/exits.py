@@ -27,13 +27,17 @@ class ExitCode(IntEnum):
 
 
 class CommandError(Exception):
-    """A command that cannot go on. Shown as ``penstock: <what happened>. <what to do>`` on standard error."""
+    """A command that cannot go on. Shown as ``penstock: <what happened>. <what to do>`` on standard error.
 
-    def __init__(self, exit_code: ExitCode, happened: str, advice: str = "") -> None:
+    ``detail`` stands below, as it is: lines that point at a place.
+    """
+
+    def __init__(self, exit_code: ExitCode, happened: str, advice: str = "", detail: str = "") -> None:
         super().__init__(happened)
         self.exit_code = exit_code
         self.happened = happened
         self.advice = advice
+        self.detail = detail
 
     def line(self) -> str:
         """Return the whole error in one line."""
@@ -75,6 +79,7 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.UNKNOWN_EXCHANGE: (ExitCode.NO_INPUT, ""),
     ErrorCode.UNKNOWN_GROUP: (ExitCode.NO_INPUT, ""),
     ErrorCode.UNSUPPORTED: (ExitCode.UNAVAILABLE, "The broker is older than this command."),
+    ErrorCode.BAD_SELECTOR: (ExitCode.USAGE, ""),
     ErrorCode.INTERNAL: (ExitCode.SOFTWARE, "The broker's log has the details."),
 }
 

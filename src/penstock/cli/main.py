@@ -57,7 +57,7 @@ def run_command(arguments: Sequence[str]) -> int:
         returned = app(args=list(arguments) or ["--help"], prog_name="penstock", standalone_mode=False)
         sys.stdout.flush()
     except CommandError as error:
-        return _report(error.exit_code, error.line(), error)
+        return _report(error.exit_code, error.line(), error, error.detail)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except typer.Abort:
@@ -88,10 +88,10 @@ def _report_unforeseen(error: Exception) -> int:
 _TRACEBACK_ADVICE: Final = " Run it again with PENSTOCK_DEBUG=1 for a traceback."
 
 
-def _report(exit_code: int, line: str, error: BaseException) -> int:
+def _report(exit_code: int, line: str, error: BaseException, detail: str = "") -> int:
     if os.environ.get("PENSTOCK_DEBUG"):
         import traceback
 
         traceback.print_exception(error)
-    print(f"penstock: {printable(line)}", file=sys.stderr)
+    print(f"penstock: {printable(line)}", *map(printable, detail.splitlines()), sep="\n", file=sys.stderr)
     return int(exit_code)

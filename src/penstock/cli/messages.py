@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.cli.output import printable
 
 if TYPE_CHECKING:
-    from penstock_client import DeadLetter, ReceivedMessage
+    from penstock_client import DeadLetter
+    from penstock_client.delivery import MessageView
 
 BODY_CHARACTERS_SHOWN: Final = 400
 """Of a body on a terminal; JSON and raw output have all of it."""
@@ -23,7 +24,7 @@ class MessageFormat(StrEnum):
     TEXT = "text"
 
 
-def message_map(message: "ReceivedMessage") -> dict[str, Any]:
+def message_map(message: "MessageView") -> dict[str, Any]:
     """Return what JSON output shows of a message. A body that is not UTF-8 is ``body_base64``."""
     shown: dict[str, Any] = {
         "queue": message.queue,
@@ -57,7 +58,7 @@ def _dead_map(dead: "DeadLetter") -> dict[str, Any]:
     return dead._asdict() | {"failures": failures}
 
 
-def render(messages: "Iterable[ReceivedMessage]", form: MessageFormat) -> bytes:
+def render(messages: "Iterable[MessageView]", form: MessageFormat) -> bytes:
     """Return the lines of some messages, each ended by a line feed."""
     match form:
         case MessageFormat.JSON:
@@ -68,7 +69,7 @@ def render(messages: "Iterable[ReceivedMessage]", form: MessageFormat) -> bytes:
             return "".join(f"{text_line(message)}\n" for message in messages).encode()
 
 
-def _json_line(message: "ReceivedMessage") -> bytes:
+def _json_line(message: "MessageView") -> bytes:
     # default: headers may hold bytes, which JSON cannot
     return json.dumps(message_map(message), ensure_ascii=False, default=_as_base64).encode("utf-8", "replace") + b"\n"
 
@@ -77,7 +78,7 @@ def _as_base64(value: object) -> str:
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 
 
-def text_line(message: "ReceivedMessage") -> str:
+def text_line(message: "MessageView") -> str:
     """Return a message on one line: offset, body, and what else it carries."""
     parts = [f"{message.offset:>8}", body_text(message.body)]
     parts += [f"key={printable(message.key)}"] if message.key else []

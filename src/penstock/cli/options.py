@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
+from penstock.cli.finding import parse_moment
 
 DEFAULT_URL: Final = "penstock://127.0.0.1:7419"
 
@@ -12,6 +15,24 @@ Url = Annotated[
     typer.Option("--url", envvar="PENSTOCK_URL", help="The broker.", metavar="URL", rich_help_panel="Connection"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="Only messages that this selector selects, such as \"kind = 'a' AND amount > 10\".",
+        metavar="SELECTOR",
+        show_default=False,
+    ),
+]
+Since = Annotated[
+    datetime | None,
+    typer.Option(
+        parser=parse_moment, metavar="TIME", help="Only published since then: 15m, 2h, 2026-11-25.", show_default=False
+    ),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(parser=parse_moment, metavar="TIME", help="Only published before then.", show_default=False),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", show_default=False)]
 DataDirectory = Annotated[

@@ -1,17 +1,19 @@
-"""``penstock queue``: list, declare, show, peek, purge, delete, redrive."""
+"""``penstock queue``: list, declare, show, peek, find, purge, delete, redrive."""
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from penstock.cli import output
 from penstock.cli.confirmation import require_yes
+from penstock.cli.finding import COLUMNS, State, found_map, found_row
 from penstock.cli.messages import MessageFormat, render
-from penstock.cli.options import DEFAULT_URL, Json, QueueName, Url, Yes
+from penstock.cli.options import DEFAULT_URL, Json, QueueName, Since, Until, Url, Where, Yes
 from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
-    from penstock_client import Client, QueueInfo
+    from penstock_client import Client, FoundMessage, QueueInfo
 
 app: Final = typer.Typer(help="Create, inspect and empty queues.", epilog="Example: penstock queue list")
 
@@ -111,17 +113,48 @@ def peek(
     queue: QueueName,
     start: Annotated[int, typer.Option(min=0, help="The first offset to look at.")] = 0,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 10,
+    where: Where = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """Look at messages without taking them."""
 
     async def go(client: "Client") -> list[Any]:
-        return [message async for message in client.queue(queue).peek(start=start, count=count)]
+        return [message async for message in client.queue(queue).peek(start, count, where=where)]
 
     messages = run_with_client(url, go)
     form = MessageFormat.JSON if json or not output.standard_output_is_terminal() else MessageFormat.TEXT
     output.print_text(render(messages, form).decode("utf-8", "replace").removesuffix("\n")) if messages else None
+
+
+@app.command(epilog="Example: penstock queue find jobs --state dead --text timeout --since 2h")
+def find(
+    queue: QueueName,
+    state: Annotated[State | None, typer.Option(help="Only in this state.", show_default=False)] = None,
+    where: Where = None,
+    text: Annotated[str | None, typer.Option(help="Only with this in the body.", show_default=False)] = None,
+    key: Annotated[str | None, typer.Option(help="Only of this key.", show_default=False)] = None,
+    since: Since = None,
+    until: Until = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 100,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Look for messages, dead ones too: who holds them until when, when they come again, why they died."""
+
+    async def go(client: "Client") -> "list[FoundMessage]":
+        found = client.queue(queue).find(
+            state=state, where=where, text=text, key=key, since=since, until=until, limit=count
+        )
+        return [message async for message in found]
+
+    found = run_with_client(url, go)
+    if json:
+        for message in found:
+            output.print_json(found_map(message))
+        return
+    now = datetime.now(UTC)
+    output.print_table(COLUMNS, [found_row(message, now) for message in found])
 
 
 @app.command(epilog="Example: penstock queue purge jobs --yes")

@@ -70,7 +70,7 @@ def unreachable(url: str, reason: str) -> CommandError:
 
 def command_error(error: "PenstockError") -> CommandError:
     """Return what the SDK raised as an error of the command line."""
-    from penstock_client import PublishFailed
+    from penstock_client import BadSelector, PublishFailed
 
     if isinstance(error, PublishFailed) and error.errors:
         error = error.errors[0]
@@ -78,7 +78,8 @@ def command_error(error: "PenstockError") -> CommandError:
         exit_code, advice = _CLIENT_EXITS[error.code]
         return CommandError(exit_code, str(error), advice)
     exit_code, advice = exit_for(_CODES.get(error.code, ErrorCode.INTERNAL))
-    return CommandError(exit_code, str(error), advice)
+    happened, _, detail = str(error).partition("\n") if isinstance(error, BadSelector) else (str(error), "", "")
+    return CommandError(exit_code, happened, advice, detail)
 
 
 def describe(info: "QueueInfo") -> dict[str, Any]:

@@ -15,6 +15,7 @@ COMMANDS = [
     ["queue", "declare"],
     ["queue", "show"],
     ["queue", "peek"],
+    ["queue", "find"],
     ["queue", "purge"],
     ["queue", "delete"],
     ["queue", "redrive"],

@@ -15,6 +15,7 @@
 from penstock_client.client import Client, connect
 from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
+    BadSelector,
     BadSetting,
     BodyTooLarge,
     ClientClosed,
@@ -35,6 +36,7 @@ from penstock_client.errors import (
     StaleDelivery,
     UnknownQueue,
 )
+from penstock_client.finding import FoundMessage
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
@@ -44,6 +46,7 @@ from penstock_client.received import Batch, ReceivedMessage
 __version__ = "0.1.0"
 
 __all__ = [
+    "BadSelector",
     "BadSetting",
     "Batch",
     "BodyTooLarge",
@@ -56,6 +59,7 @@ __all__ = [
     "DeadLetter",
     "DiskFull",
     "Failure",
+    "FoundMessage",
     "LimitReached",
     "Message",
     "Messages",

@@ -73,6 +73,12 @@ class BadSetting(PenstockError):
     code = "bad-setting"
 
 
+class BadSelector(PenstockError):
+    """A selector is wrong; the message's second and third line point at the place."""
+
+    code = "bad-selector"
+
+
 class QueueNotEmpty(PenstockError):
     """The queue was to be deleted only if it is empty."""
 
@@ -142,6 +148,7 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         QueueDeleted,
         SettingsDiffer,
         BadSetting,
+        BadSelector,
         QueueNotEmpty,
         QueueInUse,
         LimitReached,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from penstock_client.consumer import Subscription
 from penstock_client.delivery import PEEKED, Delivery
+from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
 from penstock_client.link import read_reply
 from penstock_client.message import Confirm, Publishable
@@ -168,8 +169,17 @@ class Queue:
         """
         return Messages(self._client, Subscription(self.name, prefetch, prefetch_bytes, name))
 
-    async def peek(self, start: int = 0, count: int = 10) -> AsyncIterator[ReceivedMessage]:
-        """Look at up to ``count`` messages from offset ``start`` on, leased ones too. Changes nothing."""
+    async def peek(
+        self, start: int = 0, count: int = 10, *, where: str | None = None
+    ) -> AsyncIterator[ReceivedMessage]:
+        """Look at up to ``count`` messages from offset ``start`` on, leased ones too. Changes nothing.
+
+        ``where`` is a selector: only messages that it selects. Raises BadSelector.
+        """
+        if where is not None:
+            async for found in peeking(self._client, self.name, where, start, count):
+                yield ReceivedMessage(found._delivery, found._index, found.body)
+            return
         offset, left = start, count
         while left > 0:
             arguments = {"queue": self.name, "offset": offset, "count": min(left, _PEEK_PAGE)}
@@ -185,3 +195,33 @@ class Queue:
                     yield ReceivedMessage(delivery, index, body)
                 left -= len(delivery.bodies)
                 offset = entry.offset + len(delivery.bodies)
+
+    def find(
+        self,
+        *,
+        state: str | None = None,
+        where: str | None = None,
+        text: str | bytes | None = None,
+        key: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> Finding:
+        """Look for messages: ``async for found in queue.find(state="dead", text="timeout"): ...``. Changes nothing.
+
+        All that is given must hold. ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` or ``dead`` (of this
+        queue, in its dead-letter queue); None is all of them, the dead last. ``where`` is a selector; ``text`` is part
+        of the body, case and all; ``since`` (included) and ``until`` are about when the broker took the message. The
+        whole queue is read through, some megabytes a request. Raises UnknownQueue, BadSelector, BadSetting.
+        """
+        return finding(
+            self._client,
+            self.name,
+            state=state,
+            where=where,
+            text=text,
+            key=key,
+            since=since,
+            until=until,
+            limit=limit,
+        )

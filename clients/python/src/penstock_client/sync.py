@@ -27,6 +27,7 @@ from typing import Any, Final, Self, TypeVar
 from penstock_client import client as asynchronous
 from penstock_client.delivery import HANDED, Delivery, MessageView
 from penstock_client.errors import ClientClosed, PenstockError, PublishFailed
+from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.holdings import Settling
 from penstock_client.message import Confirm, Message, Publishable
@@ -330,14 +331,20 @@ class Queue:
         """Consume: ``with queue.consume() as messages: for message in messages: ...``."""
         return Messages(self._thread, self._queue.consume(prefetch=prefetch, prefetch_bytes=prefetch_bytes, name=name))
 
-    def peek(self, start: int = 0, count: int = 10) -> Iterator[ReceivedSyncMessage]:
-        """Look at up to ``count`` messages from offset ``start`` on. Changes nothing."""
+    def peek(self, start: int = 0, count: int = 10, *, where: str | None = None) -> Iterator[ReceivedSyncMessage]:
+        """Look at up to ``count`` messages from offset ``start`` on, that ``where`` selects. Changes nothing."""
 
         async def all_of_them() -> list[ReceivedMessage]:
-            return [message async for message in self._queue.peek(start, count)]
+            return [message async for message in self._queue.peek(start, count, where=where)]
 
         for message in self._thread.run(all_of_them()):
             yield ReceivedSyncMessage(message._delivery, message._index, message.body, None)
+
+    def find(self, **conditions: Any) -> Iterator[FoundMessage]:
+        """Look for messages, as the asyncio ``find`` does: ``state``, ``where``, ``text``, ``key``, ``since``, ..."""
+        finding = self._queue.find(**conditions)
+        while not finding.done:
+            yield from self._thread.run(finding.page())
 
 
 class Client:
