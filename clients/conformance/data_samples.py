@@ -174,6 +174,20 @@ DATA: Final = (
         encode_settle(Outcome.RELEASE, [(104, 2**64 - 1)]),
     ),
     Sample(
+        "settle-release-delayed",
+        FrameType.SETTLE,
+        CLIENT,
+        "Given back in 5 s.",
+        encode_settle(Outcome.RELEASE, [(104, 104)], 5_000),
+    ),
+    Sample(
+        "settle-requeue",
+        FrameType.SETTLE,
+        CLIENT,
+        "Given back, behind what is in the queue now.",
+        encode_settle(Outcome.REQUEUE, [(104, 104)]),
+    ),
+    Sample(
         "settle-reject",
         FrameType.SETTLE,
         CLIENT,
@@ -276,8 +290,8 @@ REFUSED: Final = (
     Refused(
         "settle-outcome",
         CLIENT,
-        "There is no outcome 7.",
-        encode_frame(FrameType.SETTLE, SETTLE_HEADER.pack(7, 0, 0, 0, 0, 0)),
+        "There is no outcome 8.",
+        encode_frame(FrameType.SETTLE, SETTLE_HEADER.pack(8, 0, 0, 0, 0, 0)),
         ErrorCode.MALFORMED_FRAME,
     ),
 )

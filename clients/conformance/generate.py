@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from clients.conformance.control_samples import COMMANDS, CONNECTION
+from clients.conformance.control_samples import COMMANDS, CONNECTION, GROUPS
 from clients.conformance.data_samples import DATA, REFUSED
 from clients.conformance.sample import Refused, Sample
 
@@ -95,7 +95,7 @@ def document() -> dict[str, Any]:
         "protocol": f"{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}",
         "preamble": PREAMBLE.hex(),
         "error_codes": {code.label: int(code) for code in ErrorCode},
-        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + DATA],
+        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + GROUPS + DATA],
         "refused": [refused_document(refused) for refused in REFUSED],
     }
 

@@ -268,6 +268,7 @@ def _engine_limits(settings: "Settings") -> EngineLimits:
     limits = settings.limits
     return EngineLimits(
         queues_max=limits.queues_max,
+        groups_per_queue_max=limits.groups_per_queue_max,
         prefetch_messages_max=limits.prefetch_messages_max,
         prefetch_bytes_max=limits.prefetch_bytes_max,
         window_messages=limits.window_messages,

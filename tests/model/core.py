@@ -7,35 +7,34 @@ from typing import NamedTuple
 
 from tests.sim.bodies import block_of, uids_of
 from tests.sim.comparison import adopt_delays, compare
+from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
-from tests.sim.replay import Known, forget_producers, replayed
+from tests.sim.replay import Known, replayed
 from tests.sim.shadow import Shadow
-from tests.sim.state import Place, ShadowConsumer, ShadowQueue, ShadowSession
+from tests.sim.state import Place, ShadowConsumer, ShadowGroup, ShadowQueue, ShadowSession
 from tests.sim.violation import Violation
 
-from penstock.core import definitions, delivery, publishing, settling
+from penstock.core import definitions, delivery, groups, publishing, settling
 from penstock.core.broker import Broker
 from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Acked,
     Dead,
-    Declared,
-    Deleted,
+    Discarded,
     Fact,
-    ProducerOpened,
-    ProducersExpired,
     Published,
-    Purged,
     decode,
     encode,
 )
+from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.session import Session
-from penstock.core.values import QueueSettings
+from penstock.core.values import GroupSettings, QueueSettings
 from penstock.net.codec import WireBlockCodec
 
 MEMORY_POSITION = 1 << 63
 QUEUES_MAX = 8
+GROUPS_MAX = 8
 
 
 class Publishing(NamedTuple):
@@ -64,7 +63,7 @@ class CoreUnderTest:
 
     def _start(self, broker: Broker, shadow: Shadow) -> None:
         self.broker, self.shadow = broker, shadow
-        self._emit: Callable[[Queue, Fact], None] = broker.emit
+        self._emit: Callable[[bool, Fact], None] = broker.emit
         broker.emit = self.emit  # type: ignore[method-assign]
 
     # -- the recorder --------------------------------------------------------------------------------------------------
@@ -86,11 +85,11 @@ class CoreUnderTest:
         self._note(fact, -1)
         return MEMORY_POSITION + self._next_position
 
-    def emit(self, queue: Queue, fact: Fact) -> None:
-        """Facts of memory queues are heard of here."""
-        if not queue.settings.durable:
+    def emit(self, durable: bool, fact: Fact) -> None:
+        """Facts of memory queues and ephemeral groups are heard of here."""
+        if not durable:
             self._note(fact, -1)
-        self._emit(queue, fact)
+        self._emit(durable, fact)
 
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
@@ -100,28 +99,23 @@ class CoreUnderTest:
             case Published():
                 shadow.stored(fact, position, uids_of(fact.block))
             case Dead():
-                shadow.queues[fact.queue].finish(fact.offset)
-                shadow.queues[fact.queue].dead += 1
+                group = shadow.queues[fact.queue].groups[fact.group]
+                group.finish(fact.offset)
+                group.dead += 1
             case Acked() if not self.settling:
                 for first, end in fact.ranges:
                     for offset in range(first, end):
-                        self._take(fact.queue, offset)
-            case Purged():
-                self.removed = shadow.purge(fact.queue)
-            case Declared():
-                shadow.declared(fact)
-            case Deleted():
-                self.removed = shadow.delete(fact.queue)
-            case ProducerOpened():
-                shadow.producers[fact.producer] = fact.time_ms
-            case ProducersExpired():
-                forget_producers(shadow, fact.producers)
+                        self._take(shadow.queues[fact.queue].groups[fact.group], offset)
+            case Discarded():
+                self.removed += shadow.discarded(fact)
+            case _:
+                self.removed += note_definition(shadow, fact)
 
-    def _take(self, queue: int, offset: int) -> None:
+    def _take(self, group: ShadowGroup, offset: int) -> None:
         for session in self.shadow.sessions.values():
-            for tag in [t for t, held in session.tags.items() if (held.queue, held.offset) == (queue, offset)]:
+            for tag in [t for t, held in session.tags.items() if (held.group, held.offset) == (group, offset)]:
                 self.shadow.untag(session, tag)
-        self.shadow.acknowledged(queue, offset)
+        self.shadow.acknowledged(group, offset)
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -177,11 +171,30 @@ class CoreUnderTest:
             if end == queue.log.next_offset:
                 self.broker.published_queues.pop(queue, None)
 
-    def consume(self, session: Session, queue: Queue, number: int, messages: int, size_bytes: int) -> None:
+    def declare_group(self, queue: Queue, name: str, settings: GroupSettings, start: int) -> None:
+        """Declare a group that may exist."""
+        known = queue.group_names.get(name)
+        new = known is None or not known.declared
+        group, created = groups.declare_group(self.broker, queue, name, settings, start, self.now_ms, GROUPS_MAX)
+        if created != new or group.name != name:
+            raise Violation("I12", f"group {name} was declared: {created}")
+
+    def delete_group(self, group: Group) -> None:
+        """Delete a group; its consumers are told."""
+        consumers = {(c.session.number, c.number) for c in group.consumers}
+        self._deleting(lambda: groups.delete_group(self.broker, group), consumers, group.name)
+
+    def pause(self, owner: Queue | Group, paused: bool) -> None:
+        """Stop hand-outs, or let them go on."""
+        groups.pause(self.broker, owner, paused)
+
+    def consume(self, session: Session, group: Group, number: int, credit: tuple[int, int], priority: int = 0) -> None:
         """Start a consumer."""
-        consumer = delivery.consume(self.broker, session, queue, number, messages, size_bytes, "", 100)
-        mine = ShadowConsumer(number, queue.number, messages, size_bytes, consumer.name)
-        self.shadow.sessions[session.number].consumers[number] = mine
+        if not group.declared:
+            group = groups.default_group(self.broker, group.queue, self.now_ms)
+        consumer = delivery.consume(self.broker, session, group, number, *credit, "", 100, priority)
+        mine = self.shadow.queues[group.queue.number].groups[group.number]
+        self.shadow.add_consumer(session.number, ShadowConsumer(number, mine, *credit, consumer.name, priority))
 
     def set_credit(self, session: Session, number: int, messages: int, size_bytes: int) -> None:
         """Change a consumer's credit."""
@@ -238,15 +251,15 @@ class CoreUnderTest:
         dying, self.broker.dying = self.broker.dying, []
         for one in dying:
             queue = one.group.queue
-            message = self.shadow.queues[queue.number].messages[one.offset]
+            message = self.shadow.queues[queue.number].groups[one.group.number].messages[one.offset]
             if message.place is not Place.DYING:
                 raise Violation("I14", f"{message} of {queue.name} is not dying")
-            settling.bury(self.broker, one, block_of((message.uid,)), self.now_ms, QUEUES_MAX)
+            settling.bury(self.broker, one, block_of((message.stored.uid,)), self.now_ms, QUEUES_MAX)
 
-    def move(self, session: Session, tag: int, target: Queue) -> None:
+    def move(self, session: Session, tag: int, target: Group) -> None:
         """Redrive one message that a session holds, or believes to hold."""
         held = self.shadow.sessions[session.number].tags.get(tag)
-        uid = self.shadow.queues[held.queue].messages[held.offset].uid if held else 0
+        uid = held.group.messages[held.offset].stored.uid if held else 0
         moved = settling.move(self.broker, session, tag, target, block_of((uid,)), self.now_ms)
         if moved != (held is not None):
             raise Violation("I14", f"moved {moved} under tag {tag}, which is held as {held}")
@@ -254,17 +267,21 @@ class CoreUnderTest:
     def purge(self, queue: Queue) -> None:
         """Purge a queue."""
         self.removed = 0
-        if definitions.purge(self.broker, queue) != self.removed:
+        if definitions.purge(self.broker, queue.keepers()) != self.removed:
             raise Violation("I12", f"a purge of {queue.name} took {self.removed} messages and said otherwise")
 
     def delete(self, queue: Queue) -> None:
         """Delete a queue; its consumers are told."""
-        consumers = {(c.session.number, c.number) for c in queue.group.consumers}
-        if definitions.delete(self.broker, queue, False, False) != self.removed:
-            raise Violation("I12", f"deleting {queue.name} took {self.removed} messages and said otherwise")
+        consumers = {(c.session.number, c.number) for group in queue.groups.values() for c in group.consumers}
+        self._deleting(lambda: definitions.delete(self.broker, queue, False, False), consumers, queue.name)
+
+    def _deleting(self, delete: Callable[[], int], consumers: set[tuple[int, int]], name: str) -> None:
+        self.removed = 0
+        if delete() != self.removed:
+            raise Violation("I12", f"deleting {name} took {self.removed} messages and said otherwise")
         told = {(one.session, one.consumer) for one in self.broker.cancelled}
         if told != consumers:
-            raise Violation("I20", f"{queue.name} is gone: {told} were told, {consumers} consumed")
+            raise Violation("I20", f"{name} is gone: {told} were told, {consumers} consumed")
         self.broker.cancelled.clear()
 
     def expire_producers(self) -> None:

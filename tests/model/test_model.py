@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.model.core import CoreUnderTest, Publishing
 
+from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import (
@@ -22,9 +23,11 @@ from penstock.core.values import (
     NO_DELAY,
     REJECT,
     RELEASE,
+    REQUEUE,
     STARTED,
     SYNCED,
     WRITTEN,
+    GroupSettings,
     QueueSettings,
     Refused,
 )
@@ -44,6 +47,14 @@ _settings = st.builds(
     dedup_window_ms=st.sampled_from([0, 0, 500, 1 << 31]),
     dedup_count_max=st.sampled_from([1, 4, 100_000]),
 )
+
+
+_GROUPS = {
+    "": GroupSettings(),
+    "billing": GroupSettings(mode="single"),
+    "audit": GroupSettings(),
+    "watch": GroupSettings(ephemeral=True),
+}
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -66,6 +77,10 @@ class CoreMachine(RuleBasedStateMachine):
         queues = list(self.core.broker.queues.values())
         return queues[choice % len(queues)] if queues else None
 
+    def _group(self, queue: Queue | None, choice: int) -> Group | None:
+        groups = list(queue.groups.values()) if queue is not None else []
+        return groups[choice % len(groups)] if groups else None
+
     # -- definitions ---------------------------------------------------------------------------------------------------
 
     @initialize(first=_settings, second=_settings, third=_settings)
@@ -77,7 +92,7 @@ class CoreMachine(RuleBasedStateMachine):
         for number in range(2):
             self.connect(producer=0)
             for queue in range(3):
-                self.consume(number, queue, (3 + queue, 1 << 20))
+                self.consume(number, queue, 0, (3 + queue, 1 << 20), 0)
 
     @rule(name=st.sampled_from(_NAMES))
     def declare(self, name: str) -> None:
@@ -110,6 +125,28 @@ class CoreMachine(RuleBasedStateMachine):
         queue = self._queue(choice)
         if queue is not None and choice % 3 == 0:
             self.core.delete(queue)
+
+    @rule(choice=_some, name=st.sampled_from(list(_GROUPS)), start=st.sampled_from([0, 0, 3, 1 << 62]))
+    def declare_group(self, choice: int, name: str, start: int) -> None:
+        queue = self._queue(choice)
+        if queue is not None and (queue.durable or name in ("", "watch")):
+            lasting = self.core.shadow.queues[queue.number].lasting()
+            if start and not lasting and name != "watch":
+                start = 0  # the first one may not drop anything
+            self.core.declare_group(queue, name, _GROUPS[name], start)
+
+    @rule(choice=_some, group=_some)
+    def delete_group(self, choice: int, group: int) -> None:
+        found = self._group(self._queue(choice), group)
+        if found is not None and choice % 3 == 0:
+            self.core.delete_group(found)
+
+    @rule(choice=_some, group=_some, paused=st.sampled_from([True, False, False]))
+    def pause(self, choice: int, group: int, paused: bool) -> None:
+        queue = self._queue(choice)
+        owner = queue if group % 2 else self._group(queue, group)
+        if owner is not None:
+            self.core.pause(owner, paused)
 
     @rule()
     def expire_producers(self) -> None:
@@ -165,12 +202,18 @@ class CoreMachine(RuleBasedStateMachine):
 
     # -- consuming -----------------------------------------------------------------------------------------------------
 
-    @rule(choice=_some, queue=_some, credit=st.sampled_from([(1, 1 << 20), (3, 1 << 20), (20, 500), (9, 1)]))
-    def consume(self, choice: int, queue: int, credit: tuple[int, int]) -> None:
-        session, found = self._session(choice), self._queue(queue)
-        if session is not None and found is not None and len(session.consumers) < 3:
+    @rule(
+        choice=_some,
+        queue=_some,
+        group=_some,
+        credit=st.sampled_from([(1, 1 << 20), (3, 1 << 20), (20, 500), (9, 1)]),
+        priority=st.sampled_from([0, 0, 0, 2]),
+    )
+    def consume(self, choice: int, queue: int, group: int, credit: tuple[int, int], priority: int) -> None:
+        session, found = self._session(choice), self._group(self._queue(queue), group)
+        if session is not None and found is not None and len(session.consumers) < 4:
             number = max(session.consumers, default=0) + 1
-            self.core.consume(session, found, number, *credit)
+            self.core.consume(session, found, number, credit, priority)
 
     @precondition(lambda self: any(session.consumers for session in self.core.broker.sessions.values()))
     @rule(choice=_some, number=_some, credit=st.sampled_from([(0, 0), (1, 100), (30, 1 << 20)]))
@@ -205,7 +248,7 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(session.leases for session in self.core.broker.sessions.values()))
     @rule(
         choice=_some,
-        outcome=st.sampled_from([ACK, ACK, ACK, NACK, NACK, RELEASE, REJECT, EXTEND, STARTED]),
+        outcome=st.sampled_from([ACK, ACK, ACK, NACK, NACK, RELEASE, REJECT, EXTEND, STARTED, REQUEUE]),
         starts=st.lists(st.tuples(_some, st.integers(0, 9)), min_size=1, max_size=4),
         duration_ms=st.sampled_from([NO_DELAY, 0, 150, 40_000]),
         stale=st.sampled_from([False, False, False, True]),
@@ -230,15 +273,15 @@ class CoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(session.leases for session in self.core.broker.sessions.values()))
     @rule(choice=_some, tag=_some, other=_some)
     def move(self, choice: int, tag: int, other: int) -> None:
-        session, queue = self._session(choice), self._queue(other)
-        if session is not None and queue is not None:
-            self.core.move(session, tag % (session.next_tag + 1), queue)
+        session, group = self._session(choice), self._group(self._queue(other), tag)
+        if session is not None and group is not None and group in group.queue.keepers():
+            self.core.move(session, tag % (session.next_tag + 1), group)
 
     # -- restarts and refusals -----------------------------------------------------------------------------------------
 
     @rule(lost=st.sampled_from([0, 0, 1, 2, 5]))
     def restart(self, lost: int) -> None:
-        definitions = 6  # the queues and producers that every example begins with stay
+        definitions = 8  # the queues and producers that every example begins with stay
         self.core.restart(min(lost, max(0, len(self.core.facts) - definitions)))
 
     @rule(choice=_some)

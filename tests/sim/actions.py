@@ -7,11 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sim.client import Asked, Client, Connection
-from tests.sim.options import QUEUES, Options
-from tests.sim.state import Place
+from tests.sim.options import GROUPS, QUEUES, Options
+from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.world import World
 
-from penstock.core.values import ACK, EXTEND, NACK, NO_DELAY, REJECT, RELEASE, STARTED, SYNCED, WRITTEN, parse_settings
+from penstock.core.values import (
+    ACK,
+    EXTEND,
+    NACK,
+    NO_DELAY,
+    REJECT,
+    RELEASE,
+    REQUEUE,
+    STARTED,
+    SYNCED,
+    WRITTEN,
+    parse_settings,
+)
 from penstock.selectors import parse_selector
 
 Action = Callable[[World], None]
@@ -37,6 +49,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         peek: 2,
         find: 2,
         describe: 2,
+        pause: 1,
         connect: 8,
         disconnect: 2,
         turn: 30,
@@ -49,6 +62,8 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         expire_producers: 1,
         compare: 10,
     }
+    if options.groups:
+        weights |= {declare_group: options.groups, delete_group: 1}
     if options.crash_odds:
         weights |= {crash: 1, restart: 1}
     return list(weights), list(weights.values())
@@ -170,10 +185,18 @@ def consume(world: World) -> None:
         return
     rng = world.rng
     number = next(n for n in range(1, 99) if n not in connection.consumers)
-    queue = rng.choice(_TARGETS)
-    if queue == world.options.pinned:
+    queue = world.shadow.names.get(rng.choice(_TARGETS))
+    if queue is not None and queue.name == world.options.pinned:
         return
-    connection.consume(number, queue, rng.choice([1, 2, 5, 20]), rng.choice([1, 200, 3000, 1 << 20]))
+    group = _draw_group(world, queue) if queue is not None else None
+    priority, exclusive = rng.choice([0, 0, 0, 1, -5]), rng.random() < 0.05
+    credit = rng.choice([1, 2, 5, 20]), rng.choice([1, 200, 3000, 1 << 20])
+    connection.consume(number, group, *credit, priority, exclusive)
+
+
+def _draw_group(world: World, queue: ShadowQueue) -> ShadowGroup:
+    """One of its groups; the default one has to be used to be declared."""
+    return world.rng.choice([queue.groups[number] for number in sorted(queue.groups)])
 
 
 def flow(world: World) -> None:
@@ -196,7 +219,8 @@ def cancel(world: World) -> None:
 def cancel_consumer(world: World, connection: Connection, number: int, release: bool) -> None:
     """Cancel one consumer, in both."""
     if connection.request("cancel", consumer=number, release=release):
-        connection.consumers.remove(number)
+        if number in connection.consumers:  # a group that ended with it was heard of before
+            connection.consumers.remove(number)
         world.shadow.cancel(connection.session, number, release)
 
 
@@ -208,12 +232,15 @@ def settle(world: World) -> None:
     tags = _draw_tags(rng, connection)
     if not tags:
         return
-    outcome = rng.choices([ACK, NACK, RELEASE, REJECT, EXTEND, STARTED], [60, 14, 6, 10, 6, 10])[0]
+    outcomes = [ACK, NACK, RELEASE, REJECT, EXTEND, STARTED, REQUEUE]
+    outcome = rng.choices(outcomes, [60, 14, 6, 10, 6, 10, 5])[0]
     if outcome == STARTED and not world.options.marks_started:
         outcome = ACK
     duration_ms = 0
     if outcome == NACK:
         duration_ms = rng.choice([NO_DELAY, NO_DELAY, 0, 200, 2000])
+    elif outcome == RELEASE:
+        duration_ms = rng.choice([0, 0, 300])
     elif outcome == EXTEND:
         duration_ms = rng.choice([0, 500, 5000, 60_000])
     ranges = _as_ranges(tags)
@@ -269,17 +296,21 @@ def purge(world: World) -> None:
     connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
     if connection is None or queue is None or world.rng.random() < 0.5:
         return
-    wanted = queue.count(Place.READY) + queue.count(Place.DELAYED)
-    connection.ask(Asked("queue_purge", -1, {"purged": wanted}), {"queue": queue.name})
+    name = world.rng.choice([None, "", "billing"])
+    named = [group for group in queue.groups.values() if group.name == name]
+    places = (Place.READY, Place.DELAYED, Place.TAIL)
+    wanted = sum(group.count(place) for group in (queue.keepers() if name is None else named) for place in places)
+    code = "" if named or name is None else "unknown-group"
+    connection.ask(Asked("queue_purge", -1, {"purged": wanted}, code), {"queue": queue.name, "group": name})
 
 
 def delete(world: World) -> None:
     connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
     if connection is None or queue is None or world.rng.random() < 0.5:
         return
-    asked = Asked("queue_delete", -1, {"deleted": len(queue.messages)})
+    asked = Asked("queue_delete", -1, {"deleted": queue.open_count()})
     if_empty = world.rng.random() < 0.5
-    if if_empty and queue.messages:
+    if if_empty and queue.open_count():
         asked.code = "queue-not-empty"
     connection.ask(asked, {"queue": queue.name, "if_empty": if_empty})
 
@@ -296,7 +327,9 @@ def peek(world: World) -> None:
         return
     offset = queue.first_offset + world.rng.randint(0, queue.next_offset - queue.first_offset + 2)
     asked = Asked("peek", -1, queue=queue.number)
-    connection.ask(asked, {"queue": queue.name, "offset": offset, "count": world.rng.choice([1, 5, 100])})
+    group = _draw_group(world, queue).name
+    arguments = {"queue": queue.name, "group": group, "offset": offset, "count": world.rng.choice([1, 5, 100])}
+    connection.ask(asked, arguments)
 
 
 def find(world: World) -> None:
@@ -319,5 +352,61 @@ def describe(world: World) -> None:
     if connection is None or queue is None:
         return
     world.probe.adopt()
-    counts = {"messages": len(queue.messages), "leased": queue.count(Place.LEASED), "acked": queue.acked}
+    counts = {
+        "messages": queue.open_count(),
+        "leased": sum(group.count(Place.LEASED) for group in queue.keepers()),
+        "acked": sum(group.acked for group in queue.groups.values()),
+    }
     connection.ask(Asked("queue_describe", -1, counts), {"queue": queue.name})
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+def declare_group(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    rng, name = world.rng, world.rng.choice(GROUPS)
+    settings: dict[str, Any] = {"mode": world.options.modes[name], "ephemeral": name == "watch"} if name else {}
+    known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
+    asked = Asked("group_declare", -1, {"created": known is None})
+    if known is not None and rng.random() < 0.1:
+        settings["ephemeral"] = not known.settings.ephemeral
+        asked.code = "settings-differ"
+    elif known is None and name and not queue.settings.durable and not settings["ephemeral"]:
+        asked.code = "bad-setting"
+    at = rng.choice([0, queue.next_offset, rng.randint(0, queue.next_offset + 2)])
+    start = {0: "earliest", queue.next_offset: "latest"}.get(at, at)
+    low = queue.durable_low_offset()
+    if known is None and not asked.code and not settings.get("ephemeral") and not queue.lasting():
+        asked.code = "queue-not-empty" if min(at, queue.next_offset) > low else ""
+    arguments = {"queue": queue.name, "group": name, "start": start, **settings}
+    if known is None and rng.random() < 0.1:
+        del arguments["start"]
+        asked = Asked("group_declare", -1)  # it is declared when the offset was found: much may have happened by then
+        arguments["start_ms"] = world.now_ms - rng.choice([0, 5, 500, 100_000])
+    connection.ask(asked, arguments)
+
+
+def delete_group(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is not None and queue is not None and world.rng.random() < 0.5:
+        group = _draw_group(world, queue)
+        asked = Asked("group_delete", -1, {"deleted": len(group.messages)})
+        connection.ask(asked, {"queue": queue.name, "group": group.name})
+
+
+def pause(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is not None and queue is not None:
+        group = world.rng.choice([None, _draw_group(world, queue).name])
+        connection.request("queue_pause", queue=queue.name, group=group, paused=world.rng.random() < 0.3)
+
+
+def resume_all(world: World, connection: Connection) -> None:
+    """Let every queue and group go on."""
+    for queue in list(world.shadow.queues.values()):
+        connection.request("queue_pause", queue=queue.name, group=None, paused=False)
+        for group in list(queue.groups.values()):
+            connection.request("queue_pause", queue=queue.name, group=group.name, paused=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.bodies import block_of, uids_of
 from tests.sim.judge import Expected
-from tests.sim.state import ShadowConsumer
+from tests.sim.state import ShadowConsumer, ShadowGroup
 from tests.sim.violation import Violation
 
 from penstock.core.values import DUPLICATE, REFUSED, STORED, SYNCED, WRITTEN, Refusal
@@ -214,16 +214,28 @@ class Connection:
         asked.position = world.probe.last_position
         return number not in self.refused
 
-    def consume(self, number: int, queue: str, prefetch_messages: int, prefetch_bytes: int) -> None:
-        """Start a consumer."""
-        arguments = {"consumer": number, "queue": queue, "name": f"worker-{number}"}
+    def consume(
+        self,
+        number: int,
+        group: ShadowGroup | None,
+        prefetch_messages: int,
+        prefetch_bytes: int,
+        priority: int = 0,
+        exclusive: bool = False,
+    ) -> None:
+        """Start a consumer of a group; of a queue that does not exist where there is none."""
+        queue = group.queue.name if group else "nowhere"
+        name = f"worker-{number}"
+        arguments = {"consumer": number, "queue": queue, "group": group.name if group else "", "name": name}
+        options = {"priority": priority, "exclusive": exclusive}
         credit = {"prefetch_messages": prefetch_messages, "prefetch_bytes": prefetch_bytes}
-        if self.request("consume", **arguments, **credit):
-            shadow = self.world.shadow
-            consumer = ShadowConsumer(
-                number, shadow.names[queue].number, prefetch_messages, prefetch_bytes, f"worker-{number}"
-            )
-            shadow.sessions[self.session].consumers[number] = consumer
+        if self.request("consume", **arguments, **credit, **options):
+            assert group is not None, "a queue that does not exist has no consumers"
+            others = [one for one in self.world.shadow.consumers_of(group) if one.name != "redrive"]
+            if others and (exclusive or any(one.exclusive for one in others)):
+                raise Violation("I10", f"{name} of {group.label}: exclusive beside {[one.name for one in others]}")
+            consumer = ShadowConsumer(number, group, prefetch_messages, prefetch_bytes, name, priority, exclusive)
+            self.world.shadow.add_consumer(self.session, consumer)
             self.consumers.append(number)
 
     def open_route(self, queue: str) -> int:

@@ -6,15 +6,16 @@ from array import array
 from typing import Any
 
 from tests.sim.shadow import Shadow
-from tests.sim.state import Place, ShadowQueue
+from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.violation import Violation
 
 from penstock.core import finding
 from penstock.core.broker import Broker
 from penstock.core.dedup import split_digests
 from penstock.core.definitions import describe
-from penstock.core.queue import Group, Queue
-from penstock.core.values import FAILURES_KEPT_MAX
+from penstock.core.group import Group
+from penstock.core.queue import Queue
+from penstock.core.values import ELSEWHERE, FAILURES_KEPT_MAX, PURGED
 
 
 def compare(broker: Broker, shadow: Shadow) -> None:
@@ -32,37 +33,49 @@ def compare(broker: Broker, shadow: Shadow) -> None:
 def adopt_delays(broker: Broker, shadow: Shadow) -> None:
     """Look up the due times that jitter decided, checking that they are within what the settings allow."""
     for number, mine in shadow.queues.items():
-        for message in mine.messages.values():
-            if message.due_until_ms:
-                run = broker.queues[number].group.outstanding.find(message.offset)
-                if run is None or not message.due_ms <= run.due_ms <= message.due_until_ms:
-                    raise Violation("I8", f"{mine.name} {message.offset}: backoff {run and run.state()} not {message}")
-                message.due_ms, message.due_until_ms = run.due_ms, 0
+        for group in mine.groups.values():
+            for message in group.messages.values():
+                if message.due_until_ms:
+                    run = broker.queues[number].groups[group.number].outstanding.find(message.offset)
+                    if run is None or not message.due_ms <= run.due_ms <= message.due_until_ms:
+                        found = run and run.state()
+                        raise Violation("I8", f"{group.label} {message.offset}: backoff {found} not {message}")
+                    message.due_ms, message.due_until_ms = run.due_ms, 0
 
 
 def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
     """Every count, and every message."""
-    log, group = queue.log, queue.group
-    _same("I18", "settings", (queue.name, queue.settings), (mine.name, mine.settings))
-    _same("I12", f"{mine.name} log", (log.start_offset, log.next_offset), (mine.low_offset, mine.next_offset))
+    log = queue.log
+    wanted = (mine.name, mine.settings, mine.paused)
+    _same("I18", "settings", (queue.name, queue.settings, queue.paused), wanted)
+    _same("I12", f"{mine.name} log", (log.start_offset, log.next_offset), (mine.start_offset, mine.next_offset))
     found = [(block.first, block.end, block.size_bytes) for block in log.all_blocks()]
     _same("I12", f"{mine.name} bytes", log.live_bytes, sum(size_bytes for _, _, size_bytes in found))
     if log in broker.draining:  # what no one needs is dropped in slices
         found = [block for block in found if block[1] > log.start_offset]
     _same("I12", f"{mine.name} blocks", found, [(b.first, b.end, b.size_bytes) for b in mine.blocks])
     _same("I12", f"{mine.name} counts", _described(broker, queue), _counted(mine))
-    places = (group.returned_count, group.delayed_count, group.leased_count, group.dying_count)
-    returned = sum(offset < mine.cursor for offset in mine.ready)
-    counted = (returned, mine.count(Place.DELAYED), mine.count(Place.LEASED), mine.count(Place.DYING))
-    _same("I12", f"{mine.name} returned, delayed, leased, dying", places, counted)
-    published = log.next_offset - mine.first_offset
-    done = sum(group.counters.values()[:3])
-    _same("I12", f"{mine.name} published is the sum of all states", published, done + len(mine.messages))
-    _compare_messages(group, mine)
-    _compare_found(broker, group, mine)
+    _same("I18", f"{mine.name} groups", sorted(queue.groups), sorted(mine.groups))
+    for number, group in queue.groups.items():
+        if group.declared or len(queue.groups) == 1:
+            _compare_group(group, mine.groups[number])
+            _compare_found(broker, group, mine.groups[number])
     streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
     _compare_ids(queue, mine)
     _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
+
+
+def _compare_group(group: Group, mine: ShadowGroup) -> None:
+    wanted = (mine.name, mine.settings, mine.declared, mine.paused)
+    _same("I18", f"{mine.label}", (group.name, group.settings, group.declared, group.paused), wanted)
+    places = (group.returned_count, group.delayed_count, group.tail_count, group.leased_count, group.dying_count)
+    returned = sum(offset < mine.cursor or offset in mine.passed for offset in mine.ready)
+    counted = (returned, *map(mine.count, (Place.DELAYED, Place.TAIL, Place.LEASED, Place.DYING)))
+    _same("I12", f"{mine.label} returned, delayed, tail, leased, dying", places, counted)
+    counters = (mine.acked, mine.dead, mine.redelivered, tuple(mine.discarded))
+    _same("I12", f"{mine.label} counters", group.counters.values(), counters)
+    _same("I12", f"{mine.label} open", group.open_count, len(mine.messages))
+    _compare_messages(group, mine)
 
 
 def compare_leases(broker: Broker, shadow: Shadow) -> None:
@@ -72,16 +85,16 @@ def compare_leases(broker: Broker, shadow: Shadow) -> None:
         tags = {}
         for lease in session.leases:
             for index in range(lease.count):
-                where = (lease.consumer.group.queue.number, lease.first + index)
+                where = (lease.consumer.group.number, lease.first + index)
                 tags[lease.first_tag + index] = (*where, lease.deadline_ms, lease.started, lease.attempts)
         mine = shadow.sessions[number]
-        held = {t: (h.queue, h.offset, h.deadline_ms, h.started, h.attempt) for t, h in mine.tags.items()}
+        held = {t: (h.group.number, h.offset, h.deadline_ms, h.started, h.attempt) for t, h in mine.tags.items()}
         _same("I10", f"leases of session {number}", tags, held)
         credit = {c.number: (c.leased_messages, c.leased_bytes) for c in session.consumers.values()}
         _same("I13", "credit", credit, {c.number: (c.leased_messages, c.leased_bytes) for c in mine.consumers.values()})
 
 
-def _compare_messages(group: Group, mine: ShadowQueue) -> None:
+def _compare_messages(group: Group, mine: ShadowGroup) -> None:
     found: dict[int, tuple[int, int, int, bool]] = {}
     for run in group.outstanding:
         for offset in range(run.first, run.end):
@@ -89,12 +102,14 @@ def _compare_messages(group: Group, mine: ShadowQueue) -> None:
     counted = {
         m.offset: (m.attempts, m.failures, m.due_ms, m.place is Place.DYING)
         for m in mine.messages.values()
-        if m.offset < mine.cursor
+        if m.offset < mine.cursor or m.offset in mine.passed
     }
-    _same("I8", f"{mine.name} attempts, failures, due, dying", found, counted)
-    _same("I12", f"{mine.name} cursor", group.next_offset, mine.cursor)
+    _same("I8", f"{mine.label} attempts, failures, due, dying", found, counted)
+    _same("I12", f"{mine.label} cursor", group.next_offset, mine.cursor)
+    passed = {offset for first, end in group.passed for offset in range(first, end)}
+    _same("I12", f"{mine.label} passed", passed, mine.passed)
     history = {m.offset: _kept(m.history) for m in mine.messages.values() if m.history}
-    _same("I8", f"{mine.name} history", {o: [tuple(f) for f in fs] for o, fs in group.history.items()}, history)
+    _same("I8", f"{mine.label} history", {o: [tuple(f) for f in fs] for o, fs in group.history.items()}, history)
 
 
 def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
@@ -107,7 +122,7 @@ def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
     _same("I9", f"{mine.name} message ids", found, wanted)
 
 
-def _compare_found(broker: Broker, group: Group, mine: ShadowQueue) -> None:
+def _compare_found(broker: Broker, group: Group, mine: ShadowGroup) -> None:
     """What a search would say of every message. At time 0, so that whoever was due once counts as scheduled."""
     held = finding.holdings(broker, group)
     found: dict[int, str] = {}
@@ -119,7 +134,7 @@ def _compare_found(broker: Broker, group: Group, mine: ShadowQueue) -> None:
         for m in mine.messages.values()
         if m.offset < group.queue.log.visible
     }
-    _same("I12", f"{mine.name} found by state", found, wanted)
+    _same("I12", f"{mine.label} found by state", found, wanted)
 
 
 def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
@@ -130,20 +145,21 @@ def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str,
 
 def _described(broker: Broker, queue: Queue) -> dict[str, Any]:
     found = describe(broker, queue)
-    keys = ("ready", "scheduled", "leased", "messages", "acked", "dead_lettered", "purged", "redelivered", "published")
-    return {key: found[key] for key in keys}
+    return {key: found[key] for key in ("ready", "scheduled", "leased", "messages", *_TOTALS, "published")}
+
+
+_TOTALS = ("acked", "dead_lettered", "redelivered", "purged", "elsewhere")
 
 
 def _counted(mine: ShadowQueue) -> dict[str, int]:
+    keepers, groups = mine.keepers(), mine.groups.values()
+    totals = ([g.acked, g.dead, g.redelivered, g.discarded[PURGED], g.discarded[ELSEWHERE]] for g in groups)
     return {
-        "ready": mine.count(Place.READY),
-        "scheduled": mine.count(Place.DELAYED),
-        "leased": mine.count(Place.LEASED),
-        "messages": len(mine.messages),
-        "acked": mine.acked,
-        "dead_lettered": mine.dead,
-        "purged": mine.purged,
-        "redelivered": mine.redelivered,
+        "ready": sum(group.count(Place.READY) + group.count(Place.TAIL) for group in keepers),
+        "scheduled": sum(group.count(Place.DELAYED) for group in keepers),
+        "leased": sum(group.count(Place.LEASED) for group in keepers),
+        "messages": mine.open_count(),
+        **dict(zip(_TOTALS, map(sum, zip(*totals, strict=True)), strict=True)),
         "published": mine.next_offset - mine.first_offset,
     }
 

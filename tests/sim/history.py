@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sim.replay import Known, open_places, replayed
+from tests.sim.replay import Known, check_one_place, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.violation import Violation
 
@@ -68,7 +68,5 @@ class History:
             self.stored_uids = dict.fromkeys(self.identity.values())
         self.written_end = self.synced_end = end
         shadow = replayed(self.facts, boot_epoch)
-        for uid, places in open_places(shadow).items():
-            if len(places) > 1 and uid not in self.resent:
-                raise Violation("I14", f"message {uid} is in {len(places)} places: {places}")
+        check_one_place(shadow, self.resent)
         return shadow

@@ -83,7 +83,7 @@ class Judge:
         return DUPLICATE, "", OFFSET_UNKNOWN if forgotten else self._stream.offsets[sequence]
 
     def _position_of(self, status: int, offset: int) -> int:
-        message = self._queue.messages.get(offset) if status == DUPLICATE else None
+        message = self._queue.stored.get(offset) if status == DUPLICATE else None
         return message.position if message else -1
 
     def _add(self, one: Expected, begins_unseen: bool) -> None:

@@ -10,7 +10,8 @@ from unittest.mock import patch
 from penstock.core import delivery, intake, settling
 from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
-from penstock.core.queue import Group, Queue, Stream
+from penstock.core.group import Group
+from penstock.core.queue import Queue, Stream
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK
 from penstock.engine import engine as engine_module

@@ -6,8 +6,13 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.core.values import MODES
+
 QUEUES = ("a", "b", "c", "m")
 """``m`` is the memory queue; the dead-letter queues appear by themselves."""
+
+GROUPS = ("", "billing", "audit", "watch")
+"""By name, on any queue: the default one, two lasting ones, an ephemeral one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,9 @@ class Options:
     marks_started: bool
     pinned: str
     """A queue that gets a message now and then and has no consumer: what cleaning is for. Empty: none."""
+    groups: int
+    """How often named groups are declared: 0 leaves most seeds to plain queues."""
+    modes: dict[str, str]
     window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -64,6 +72,8 @@ def draw_options(rng: random.Random) -> Options:
         rot_odds=rng.choice([0.0, 0.3]),
         pinned=rng.choice(["", "", "a", "c"]),
         marks_started=rng.random() < 0.5,
+        groups=rng.choice([0, 0, 2, 8]),
+        modes={name: rng.choice(MODES) for name in GROUPS if name},
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, compare
+from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
-from tests.sim.replay import Known, forget_producers
+from tests.sim.replay import Known
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowSession
 from tests.sim.violation import Violation
@@ -18,15 +19,12 @@ from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Acked,
     Dead,
-    Declared,
-    Deleted,
+    Discarded,
     Fact,
-    ProducerOpened,
-    ProducersExpired,
     Published,
-    Purged,
+    encode,
 )
-from penstock.core.queue import Queue
+from penstock.core.values import ELSEWHERE
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine
 from penstock.engine.interface import Sink
@@ -97,11 +95,11 @@ class Probe:
         self._note(fact, -1)
         return self.engine.hold(fact)
 
-    def emit(self, queue: Queue, fact: Fact) -> None:
-        """A fact is applied; those of memory queues are heard of here only."""
-        if not queue.settings.durable:
+    def emit(self, durable: bool, fact: Fact) -> None:
+        """A fact is applied; those of memory queues and ephemeral groups are heard of here only."""
+        if not durable:
             self._note(fact, -1)
-        self._emit(queue, fact)
+        self._emit(durable, fact)
 
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
@@ -119,16 +117,13 @@ class Probe:
             case Acked() if not self.settling:
                 self._check_one_batch(fact, position)
                 self._redriven(fact)
-            case Purged():
-                self.removed = shadow.purge(fact.queue)
-            case Declared():
-                shadow.declared(fact)
-            case Deleted():
-                self.removed = shadow.delete(fact.queue)
-            case ProducerOpened():
-                shadow.producers[fact.producer] = fact.time_ms
-            case ProducersExpired():
-                forget_producers(shadow, fact.producers)
+            case Discarded():
+                if self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
+                    self._check_one_batch(fact, position)
+                    self._moved_end = position + len(encode(fact))
+                self.removed += shadow.discarded(fact)
+            case _:
+                self.removed += note_definition(shadow, fact)
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
@@ -136,27 +131,28 @@ class Probe:
             raise Violation("I14", f"{fact} is in another batch than its copy: {position:#x}, {self._moved_end:#x}")
 
     def _buried(self, fact: Dead) -> None:
-        queue = self.shadow.queues[fact.queue]
-        message = queue.messages.get(fact.offset)
+        group = self.shadow.queues[fact.queue].groups[fact.group]
+        message = group.messages.get(fact.offset)
         if message is None or message.place is not Place.DYING:
             raise Violation("I14", f"{fact} of {message}, which was not dying")
-        if self._moved != (message.uid, fact.target, fact.target_offset):
-            raise Violation("I14", f"{fact} of {message.uid} without its copy; the last copy is {self._moved}")
-        queue.finish(fact.offset)
-        queue.dead += 1
+        if self._moved != (message.stored.uid, fact.target, fact.target_offset):
+            raise Violation("I14", f"{fact} of {message.stored.uid} without its copy; the last copy is {self._moved}")
+        group.finish(fact.offset)
+        group.dead += 1
         self._moved = None
 
     def _redriven(self, fact: Acked) -> None:
         [(first, end)] = fact.ranges
-        message = self.shadow.queues[fact.queue].messages.get(first)
-        if end != first + 1 or message is None or self._moved is None or self._moved[0] != message.uid:
+        group = self.shadow.queues[fact.queue].groups[fact.group]
+        message = group.messages.get(first)
+        if end != first + 1 or message is None or self._moved is None or self._moved[0] != message.stored.uid:
             raise Violation("I10", f"{fact} and no client acknowledged; the last copy is {self._moved}")
         for number, sink in self.engine.sinks.items():
             if isinstance(sink, Redrive):
                 session = self.shadow.sessions[number]
-                for tag in [t for t, held in session.tags.items() if (held.queue, held.offset) == (fact.queue, first)]:
+                for tag in [t for t, held in session.tags.items() if (held.group, held.offset) == (group, first)]:
                     self.shadow.untag(session, tag)
-                    self.shadow.acknowledged(fact.queue, first)
+                    self.shadow.acknowledged(group, first)
                     self._moved = None
                     return
         raise Violation("I10", f"{fact} by a redrive that does not hold it")
@@ -225,8 +221,9 @@ class Probe:
             credit = (consumer.prefetch_messages, consumer.prefetch_bytes)
             known = mine.get(consumer.number)
             if known is None:
-                queue = consumer.group.queue.number
-                mine[consumer.number] = ShadowConsumer(consumer.number, queue, *credit, consumer.name)
+                group = self.shadow.queues[consumer.group.queue.number].groups[consumer.group.number]
+                one = ShadowConsumer(consumer.number, group, *credit, consumer.name)
+                self.shadow.add_consumer(number, one)
             else:
                 known.prefetch_messages, known.prefetch_bytes = credit
 
@@ -239,7 +236,7 @@ class Probe:
         for number, queue in self.shadow.queues.items():
             visible = self.engine.broker.queues[number].log.visible
             for offset in range(queue.visible, visible):
-                message = queue.messages.get(offset)
-                if message is not None and not self.history.is_durable(message.position):
+                stored = queue.stored.get(offset)
+                if stored is not None and not self.history.is_durable(stored.position):
                     raise Violation("I3", f"{queue.name} {offset} may be delivered and is not durable")
             queue.visible = visible

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from tests.sim.shadow import Shadow
-from tests.sim.state import Message, NotedId, Place, ShadowQueue, Stream
+from tests.sim.state import Message, NotedId, Place, ShadowGroup, Stream
 from tests.sim.violation import Violation
 
 from penstock.core.dedup import NO_ID, split_digests
@@ -15,14 +15,17 @@ from penstock.core.facts import (
     Dead,
     Declared,
     Deleted,
+    Discarded,
     Fact,
     Failed,
+    GroupDeclared,
+    GroupDeleted,
     Leased,
     Noted,
+    Paused,
     ProducerOpened,
     ProducersExpired,
     Published,
-    Purged,
     Repeated,
 )
 
@@ -42,20 +45,29 @@ def replayed(facts: Iterable[Known], boot_epoch: int) -> Shadow:
         _apply(shadow, known)
     for queue in shadow.queues.values():
         queue.visible = queue.next_offset
-        for message in queue.messages.values():
-            if message.place is not Place.DYING and message.due_ms:
-                queue.put(message, Place.DELAYED)
+        for group in queue.groups.values():
+            for message in group.messages.values():
+                if message.place is not Place.DYING and message.due_ms:
+                    group.put(message, Place.DELAYED)
     return shadow
 
 
-def open_places(shadow: Shadow) -> dict[int, list[str]]:
-    """Return in which durable queues each message is open."""
-    places: dict[int, list[str]] = {}
+def check_one_place(shadow: Shadow, resent: Container[int]) -> None:
+    """Per group, a message is open, or dead, or a dead letter's copy, never two of these (I14)."""
+    places: dict[tuple[int, ...], str] = {}
     for queue in shadow.queues.values():
-        if queue.settings.durable:
-            for message in queue.messages.values():
-                places.setdefault(message.uid, []).append(f"{queue.name} {message.offset}")
-    return places
+        for group in queue.keepers() if queue.settings.durable else ():
+            for message in group.messages.values():
+                stored = message.stored
+                key = (stored.uid, *stored.path, group.number)
+                place = f"{group.label} {message.offset}"
+                if key in places and stored.uid not in resent:
+                    raise Violation("I14", f"message {stored.uid} is in two places: {places[key]} and {place}")
+                places[key] = place
+    for key, place in places.items():
+        for size in range(2, len(key)):
+            if key[:size] in places and key[0] not in resent:
+                raise Violation("I14", f"message {key[0]} is at {places[key[:size]]} and dead at {place}")
 
 
 def _apply(shadow: Shadow, known: Known) -> None:
@@ -64,30 +76,30 @@ def _apply(shadow: Shadow, known: Known) -> None:
         case Published():
             if fact.queue in shadow.queues and shadow.queues[fact.queue].settings.durable:
                 shadow.stored(fact, known.position, known.uids)
+                shadow.copied = None if fact.producer else shadow.queues[fact.queue].stored[fact.first]
         case Leased():
-            queue = shadow.queues[fact.queue]
+            group = _group(shadow, fact)
             for offset in range(fact.first, fact.end):
-                _lease(queue, _open(queue, offset, fact))
-        case Acked() | Purged():
-            queue = shadow.queues[fact.queue]
+                message = _open(group, offset, fact)
+                message.attempts += 1
+                message.due_ms = 0
+                group.take(offset)
+        case Acked():
+            group = _group(shadow, fact)
             for first, end in fact.ranges:
                 for offset in range(first, end):
-                    _open(queue, offset, fact)
-                    queue.finish(offset)
-                if isinstance(fact, Purged):
-                    queue.purged += end - first
-                    queue.cursor = max(queue.cursor, end)
-                else:
-                    queue.acked += end - first
-        case Failed():
-            queue = shadow.queues[fact.queue]
-            for offset in range(fact.first, fact.end):
-                _fail(queue, _open(queue, offset, fact), fact)
-        case Dead():
-            queue = shadow.queues[fact.queue]
-            _open(queue, fact.offset, fact)
-            queue.finish(fact.offset)
-            queue.dead += 1
+                    message = _open(group, offset, fact)
+                    if shadow.copied is not None:  # a redrive: it goes back to the group in which it died
+                        shadow.copied.path, shadow.copied = message.stored.path[:-1], None
+                    shadow.acknowledged(group, offset)
+        case Discarded():
+            group = _group(shadow, fact)
+            offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
+            for offset in offsets:
+                _open(group, offset, fact)
+            group.discard(offsets, fact.reason)
+        case Failed() | Dead():
+            _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
             _apply_definition(shadow, fact)
 
@@ -106,12 +118,30 @@ def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
         stream.offsets[fact.first_sequence + index] = fact.offset + index
 
 
+def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead) -> None:
+    if isinstance(fact, Failed):
+        for offset in range(fact.first, fact.end):
+            _fail(group, _open(group, offset, fact), fact)
+    else:
+        message = _open(group, fact.offset, fact)
+        if shadow.copied is not None:
+            shadow.copied.path, shadow.copied = (*message.stored.path, group.number), None
+        group.finish(fact.offset)
+        group.dead += 1
+
+
 def _apply_definition(shadow: Shadow, fact: Fact) -> None:
     match fact:
         case Declared():
             shadow.declared(fact)
         case Deleted():
             shadow.delete(fact.queue)
+        case GroupDeclared():
+            shadow.group_declared(fact)
+        case GroupDeleted():
+            shadow.group_deleted(fact)
+        case Paused():
+            shadow.pause(fact)
         case ProducerOpened():
             shadow.producers[fact.producer] = fact.time_ms
         case ProducersExpired():
@@ -128,25 +158,20 @@ def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:
             queue.streams.pop(producer, None)
 
 
-def _open(queue: ShadowQueue, offset: int, fact: Fact) -> Message:
-    message = queue.messages.get(offset)
+def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead) -> ShadowGroup:
+    return shadow.queues[fact.queue].groups[fact.group]
+
+
+def _open(group: ShadowGroup, offset: int, fact: Fact) -> Message:
+    message = group.messages.get(offset)
     if message is None:
-        raise Violation("I18", f"{fact} is about {queue.name} {offset}, which is done")
+        raise Violation("I18", f"{fact} is about {group.label} {offset}, which is done")
     return message
 
 
-def _lease(queue: ShadowQueue, message: Message) -> None:
-    message.attempts += 1
-    message.due_ms = 0
-    if message.offset >= queue.cursor:
-        queue.cursor = message.offset + 1
-    else:
-        queue.redelivered += 1
-
-
-def _fail(queue: ShadowQueue, message: Message, fact: Failed) -> None:
+def _fail(group: ShadowGroup, message: Message, fact: Failed) -> None:
     message.failures += 1
     message.due_ms = fact.due_ms
     message.history.append((*fact.failure,))
     if fact.dying:
-        queue.put(message, Place.DYING)
+        group.put(message, Place.DYING)

@@ -83,6 +83,8 @@ def _quiet(world: World) -> None:
         connection = client.connection or client.connect()
         for number in list(connection.consumers):
             actions.cancel_consumer(world, connection, number, release=False)
+    first = world.clients[0]
+    actions.resume_all(world, first.connection or first.connect())
     _settle_down(world)
     _drain(world)
     for client in world.clients:
@@ -109,9 +111,10 @@ def _drain(world: World) -> None:
     for _ in range(_ROUNDS_MAX):
         connection = drainer.connection or drainer.connect()
         for name in sorted(world.shadow.names):
-            number = world.shadow.names[name].number
-            if number not in connection.consumers:
-                connection.consume(number, name, 1000, 1 << 30)
+            for group in world.shadow.names[name].keepers():
+                number = group.number % (1 << 20) + (1 << 20) * group.settings.ephemeral
+                if number not in connection.consumers:
+                    connection.consume(number, group, 1000, 1 << 30)
         world.pump(partial(_has_work_or_is_done, world, connection))
         if connection.tags:
             tags, connection.tags = connection.tags, []
@@ -126,7 +129,7 @@ def _has_work_or_is_done(world: World, connection: Connection) -> bool:
 
 
 def _open_count(world: World) -> int:
-    return sum(len(queue.messages) for queue in world.shadow.queues.values())
+    return sum(queue.open_count() for queue in world.shadow.queues.values())
 
 
 def _owed(client: Client) -> str:
@@ -142,14 +145,16 @@ def _owed(client: Client) -> str:
 def _check_empty(world: World) -> None:
     """Nothing is kept for messages that are done (I13)."""
     world.probe.compare()
+    groups = [group for queue in world.engine.broker.queues.values() for group in queue.groups.values()]
     kept = {
         "live bytes": world.engine.blocks.live_bytes,
         "leases": world.engine.broker.deadlines.live_count,
         "loads": len(world.engine.loads) + len(world.engine.loading),
         "waiting deliveries": len(world.engine.outbox.waiting_positions()),
         "blocks": sum(queue.log.block_count for queue in world.engine.broker.queues.values()),
-        "runs": sum(len(queue.group.outstanding) for queue in world.engine.broker.queues.values()),
-        "histories": sum(len(queue.group.history) for queue in world.engine.broker.queues.values()),
+        "runs": sum(len(group.outstanding) for group in groups),
+        "histories": sum(len(group.history) for group in groups),
+        "passed": sum(len(group.passed) for group in groups),
     }
     if any(kept.values()):
         raise Violation("I13", f"kept though every message is done: {kept}")

@@ -12,11 +12,30 @@ from collections.abc import Iterable, Sequence
 
 from tests.sim.bodies import uids_of
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
-from tests.sim.state import Block, Held, Message, Place, ShadowConsumer, ShadowQueue, ShadowSession, Stream
+from tests.sim.state import (
+    Block,
+    Held,
+    Message,
+    Place,
+    ShadowConsumer,
+    ShadowGroup,
+    ShadowQueue,
+    ShadowSession,
+    Stored,
+    Stream,
+)
 from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Declared, Published
+from penstock.core.facts import (
+    PUBLISHED_HEADER_BYTES,
+    Declared,
+    Discarded,
+    GroupDeclared,
+    GroupDeleted,
+    Paused,
+    Published,
+)
 from penstock.core.values import (
     ACK,
     DUPLICATE,
@@ -26,11 +45,14 @@ from penstock.core.values import (
     NACK,
     NO_DELAY,
     OFFSET_UNKNOWN,
+    PURGED,
     REFUSED,
     REJECT,
     RELEASE,
+    REQUEUE,
     STARTED,
     STORED,
+    GroupSettings,
 )
 
 TagRange = tuple[int, int]
@@ -46,6 +68,9 @@ class Shadow:
         self.producers: dict[int, int] = {}
         self.sessions: dict[int, ShadowSession] = {}
         self.storage_full = False
+        self.copied: Stored | None = None
+        """In a replay: the broker's own copy of a message whose original ends with the next fact about it."""
+        self._arrivals = 0
 
     # -- definitions ---------------------------------------------------------------------------------------------------
 
@@ -57,27 +82,68 @@ class Shadow:
             raise Violation("I6", f"queue {fact.queue} {fact.name!r} was declared twice")
         self.queues[fact.queue] = self.names[fact.name] = queue
 
+    def group_declared(self, fact: GroupDeclared) -> None:
+        """A group came to be: before what is stored from its start on."""
+        queue = self.queues[fact.queue]
+        known = queue.groups.get(fact.group)
+        if known is not None and (known.declared or fact.name or fact.start < known.cursor):
+            raise Violation("I6", f"{fact}: {known.label} is there already, at {known.cursor}")
+        group = known or queue.add_group(fact.group, fact.name, fact.settings, fact.start)
+        group.begin(fact.start)
+        queue.trim()
+
+    def group_deleted(self, fact: GroupDeleted) -> int:
+        """A group is gone, with its consumers and every lease on it; return how many messages it had."""
+        queue = self.queues[fact.queue]
+        group = queue.groups.pop(fact.group)
+        self._end_deliveries(group)
+        if not group.name:
+            queue.add_group(group.number, "", GroupSettings(), queue.start_offset)
+        queue.trim()
+        return len(group.messages)
+
+    def pause(self, fact: Paused) -> None:
+        """Hand-outs stop or go on."""
+        queue = self.queues[fact.queue]
+        if fact.group:
+            queue.groups[fact.group].paused = fact.paused
+        else:
+            queue.paused = fact.paused
+
     def delete(self, number: int) -> int:
         """A queue is gone, with its consumers and every lease on it; return how many messages it had."""
         queue = self.queues.pop(number)
         del self.names[queue.name]
-        for session in self.sessions.values():
-            for tag in [tag for tag, held in session.tags.items() if held.queue == number]:
-                self.untag(session, tag)
-            for one in [c.number for c in session.consumers.values() if c.queue == number]:
-                del session.consumers[one]
-        return len(queue.messages)
+        for group in queue.groups.values():
+            self._end_deliveries(group)
+        return queue.open_count()
 
-    def purge(self, number: int) -> int:
+    def _end_deliveries(self, group: ShadowGroup) -> None:
+        for session in self.sessions.values():
+            for tag in [tag for tag, held in session.tags.items() if held.group is group]:
+                self.untag(session, tag)
+            for one in [c.number for c in session.consumers.values() if c.group is group]:
+                del session.consumers[one]
+
+    def purge(self, group: ShadowGroup) -> int:
         """Everything that is not leased or dying is done; return how many messages went."""
-        queue = self.queues[number]
-        gone = [m.offset for m in queue.messages.values() if m.place in (Place.READY, Place.DELAYED)]
-        for offset in gone:
-            queue.finish(offset)
-        queue.purged += len(gone)
-        if gone:
-            queue.cursor = queue.visible = queue.next_offset
+        places = (Place.READY, Place.DELAYED, Place.TAIL)
+        gone = [m.offset for m in group.messages.values() if m.place in places]
+        group.discard(gone, PURGED)
         return len(gone)
+
+    def discarded(self, fact: Discarded) -> int:
+        """Messages are done unprocessed; return how many that were."""
+        group = self.queues[fact.queue].groups[fact.group]
+        offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
+        for offset in offsets:
+            if offset not in group.messages or group.messages[offset].place in (Place.LEASED, Place.DYING):
+                raise Violation("I12", f"{fact}: {group.label} {offset} is {group.messages.get(offset)}")
+        if fact.reason == PURGED and self.purge(group) != len(offsets):
+            raise Violation("I12", f"{fact} does not purge all of {group.label}")
+        if fact.reason != PURGED:
+            group.discard(offsets, fact.reason)
+        return len(offsets)
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 
@@ -131,8 +197,8 @@ class Shadow:
         offset = stream.offsets[expected.first_sequence]
         if stream.breaks_since(expected.first_sequence) > STREAM_RUNS_KEPT:
             offset = OFFSET_UNKNOWN
-        message = queue.messages.get(offset)
-        return expected._replace(offset=offset, position=message.position if message else -1)
+        stored = queue.stored.get(offset)
+        return expected._replace(offset=offset, position=stored.position if stored else -1)
 
     def stored(self, fact: Published, position: int, uids: Sequence[int]) -> None:
         """A block entered a log."""
@@ -144,8 +210,9 @@ class Shadow:
         size = max(1, len(fact.block) // fact.message_count)
         for index, uid in enumerate(uids):
             offset = fact.first + index
-            queue.messages[offset] = Message(uid, offset, size, fact.first, position)
-            queue.ready.append(offset)
+            stored = queue.stored[offset] = Stored(uid, offset, size, fact.first, position)
+            for group in queue.groups.values():
+                group.add(stored)
         queue.next_offset += fact.message_count
         queue.blocks.append(Block(fact.first, queue.next_offset, len(fact.block) + PUBLISHED_HEADER_BYTES))
         if fact.producer:
@@ -162,58 +229,102 @@ class Shadow:
         session = self.sessions[delivery.session]
         consumer = session.consumers.get(delivery.consumer)
         queue = self.queues.get(delivery.queue.number)
-        if consumer is None or queue is None or consumer.queue != queue.number:
+        if consumer is None or queue is None or consumer.group.queue is not queue:
             raise Violation("I10", f"handed out to a consumer that is gone: {delivery[:5]}")
         if delivery.first_tag != session.next_tag:
             raise Violation("I10", f"tag {delivery.first_tag} given, next is {session.next_tag}")
+        group = consumer.group
+        if group.paused or queue.paused:
+            raise Violation("I10", f"{group.label} is paused and hands out {delivery.first}")
         deadline_ms = _step_up(now_ms + queue.settings.lease_ms)
         for offset in range(delivery.first, delivery.end):
-            message = self._check_hand_out(queue, consumer, delivery, offset)
-            queue.put(message, Place.LEASED)
+            message = self._check_hand_out(group, consumer, delivery, offset)
+            self._check_turn(group, consumer, message)
+            group.put(message, Place.LEASED)
             message.attempts += 1
-            message.due_ms = message.due_until_ms = 0
-            if offset >= queue.cursor:
-                queue.cursor = offset + 1
-            else:
-                queue.redelivered += 1
+            message.due_ms = message.due_until_ms = message.held_until_ms = 0
+            group.take(offset)
             consumer.leased_messages += 1
-            consumer.leased_bytes += message.unit_bytes
-            session.tags[session.next_tag] = Held(queue.number, offset, consumer, deadline_ms, message.attempts)
+            consumer.leased_bytes += message.stored.unit_bytes
+            session.tags[session.next_tag] = Held(group, offset, consumer, deadline_ms, message.attempts)
             session.next_tag += 1
 
-    def _check_hand_out(self, queue: ShadowQueue, consumer: ShadowConsumer, delivery: Delivery, offset: int) -> Message:
-        message = queue.messages.get(offset)
+    def _check_hand_out(self, group: ShadowGroup, consumer: ShadowConsumer, delivery: Delivery, offset: int) -> Message:
+        message = group.messages.get(offset)
         if message is None:
-            raise Violation("I4", f"{queue.name} {offset} is done and was handed out")
+            raise Violation("I4", f"{group.label} {offset} is done and was handed out")
         if message.place is not Place.READY:
-            raise Violation("I10", f"{queue.name} {offset} is {message.place.value} and was handed out")
-        if offset >= queue.visible:
-            raise Violation("I3", f"{queue.name} {offset} was handed out before it was durable ({queue.visible})")
-        if offset != queue.ready[0]:
-            raise Violation("I7", f"{queue.name} {offset} was handed out before {queue.ready[0]}")
+            raise Violation("I10", f"{group.label} {offset} is {message.place.value} and was handed out")
+        if offset >= group.queue.visible:
+            raise Violation("I3", f"{group.label} {offset} was handed out before durable ({group.queue.visible})")
+        if offset != group.ready[0]:
+            raise Violation("I7", f"{group.label} {offset} was handed out before {group.ready[0]}")
         if (delivery.attempt, delivery.failures) != (message.attempts + 1, message.failures):
-            raise Violation("I8", f"{queue.name} {offset}: {delivery[2:4]} after {message.attempts, message.failures}")
-        if message.block_first != delivery.block.first:
-            raise Violation("I6", f"{queue.name} {offset} is not in the block {delivery.block}")
-        if not consumer.can_take(message.unit_bytes):
-            raise Violation("I13", f"consumer {consumer} was handed {message.unit_bytes} bytes beyond its credit")
+            tried = message.attempts, message.failures
+            raise Violation("I8", f"{group.label} {offset}: {delivery[2:4]} after {tried}")
+        if message.stored.block_first != delivery.block.first:
+            raise Violation("I6", f"{group.label} {offset} is not in the block {delivery.block}")
+        if not consumer.can_take(message.stored.unit_bytes):
+            raise Violation("I13", f"{consumer.name} was handed {message.stored.unit_bytes} bytes beyond its credit")
         return message
 
+    def _check_turn(self, group: ShadowGroup, consumer: ShadowConsumer, message: Message) -> None:
+        """It is this consumer's turn: the highest priority first; in mode single the active one alone."""
+        consumers = self.consumers_of(group)
+        if group.settings.mode == "single":
+            if consumer is not group.active or not self._is_free(group):
+                raise Violation("I10", f"{consumer.name} is not the active consumer of {group.label}, or must wait")
+            return
+        unit_bytes = message.stored.unit_bytes
+        if any(one.priority > consumer.priority and one.can_take(unit_bytes) for one in consumers):
+            raise Violation("I10", f"{group.label} {message.offset} went to {consumer.name}, another has priority")
+
+    def consumers_of(self, group: ShadowGroup) -> list[ShadowConsumer]:
+        """Everyone who consumes from it."""
+        return [c for session in self.sessions.values() for c in session.consumers.values() if c.group is group]
+
+    def _is_free(self, group: ShadowGroup) -> bool:
+        """Mode single: nobody else holds anything, and nothing is waiting for its next attempt."""
+        active = group.active.leased_messages if group.active else 0
+        return group.count(Place.LEASED) == active and not group.count(Place.DELAYED)
+
+    def add_consumer(self, session: int, consumer: ShadowConsumer) -> None:
+        """A consumer came."""
+        self.sessions[session].consumers[consumer.number] = consumer
+        group = consumer.group
+        if group.settings.mode == "single" and group.active is None:
+            group.active = consumer
+        self._arrivals += 1
+        consumer.arrival = self._arrivals
+
+    def _gone(self, consumer: ShadowConsumer) -> None:
+        """A consumer went: mode single has another active one, the first of the highest priority."""
+        group = consumer.group
+        if group.active is consumer:
+            others = sorted(self.consumers_of(group), key=lambda one: one.arrival)
+            group.active = max(others, key=lambda one: one.priority, default=None)
+
     def check_none_starves(self, queue: ShadowQueue) -> None:
-        """After a dispatch: no consumer has credit for the first message that is ready."""
-        if queue.ready and queue.ready[0] < queue.visible:
-            unit_bytes = queue.messages[queue.ready[0]].unit_bytes
-            for session in self.sessions.values():
-                for consumer in session.consumers.values():
-                    if consumer.queue == queue.number and consumer.can_take(unit_bytes):
-                        raise Violation("I20", f"{queue.name} {queue.ready[0]} is ready, and {consumer} has credit")
+        """After a dispatch: no consumer that may take it has credit for the first message that is ready."""
+        for group in queue.groups.values():
+            if not group.ready or group.ready[0] >= queue.visible or group.paused or queue.paused:
+                continue
+            unit_bytes = group.messages[group.ready[0]].stored.unit_bytes
+            consumers = self.consumers_of(group)
+            if group.settings.mode == "single":
+                consumers = [group.active] if group.active and self._is_free(group) else []
+            for consumer in consumers:
+                if consumer.can_take(unit_bytes):
+                    raise Violation("I20", f"{group.label} {group.ready[0]} is ready, and {consumer.name} has credit")
 
     def wake(self, now_ms: int) -> None:
         """Time passes for what is delayed."""
         for queue in self.queues.values():
-            for message in queue.messages.values():
-                if message.place is Place.DELAYED and message.due_ms <= now_ms and not message.due_until_ms:
-                    queue.put(message, Place.READY)
+            for group in queue.groups.values():
+                for message in group.messages.values():
+                    due_ms = message.held_until_ms or message.due_ms
+                    if message.place is Place.DELAYED and due_ms <= now_ms and not message.due_until_ms:
+                        group.put(message, Place.READY)
 
     # -- settling ------------------------------------------------------------------------------------------------------
 
@@ -239,17 +350,19 @@ class Shadow:
                 taken += [self.untag(session, tag) for tag in tags]
         for held in taken:
             if outcome == ACK:
-                self.acknowledged(held.queue, held.offset)
+                self.acknowledged(held.group, held.offset)
             elif outcome == RELEASE:
-                self._give_back(held)
+                self._give_back(held, now_ms + min(duration_ms, HOLD_MS_MAX) if duration_ms else 0)
+            elif outcome == REQUEUE:
+                self._requeue(held)
             elif outcome in (NACK, REJECT):
                 self._fail(held, reason, duration_ms, outcome == REJECT, now_ms)
         return stale
 
-    def acknowledged(self, queue: int, offset: int) -> None:
+    def acknowledged(self, group: ShadowGroup, offset: int) -> None:
         """A message is done."""
-        self.queues[queue].finish(offset)
-        self.queues[queue].acked += 1
+        group.finish(offset)
+        group.acked += 1
 
     def expire(self, now_ms: int) -> int:
         """End the leases whose deadline has passed; return how many."""
@@ -264,6 +377,8 @@ class Shadow:
     def close_session(self, number: int, lost: bool, now_ms: int) -> None:
         """A connection is gone."""
         session = self.sessions.pop(number)
+        for consumer in session.consumers.values():
+            self._gone(consumer)
         for tag in list(session.tags):
             held = self.untag(session, tag)
             if lost:
@@ -274,7 +389,10 @@ class Shadow:
     def cancel(self, number: int, consumer: int, release: bool) -> None:
         """A consumer ends; its leases stay unless asked otherwise."""
         session = self.sessions[number]
-        del session.consumers[consumer]
+        gone = session.consumers.pop(consumer, None)
+        if gone is None:  # its ephemeral group ended with it
+            return
+        self._gone(gone)
         if release:
             unstarted = [t for t, held in session.tags.items() if held.consumer.number == consumer and not held.started]
             for tag in unstarted:
@@ -288,12 +406,23 @@ class Shadow:
         return held
 
     def _unit_bytes(self, held: Held) -> int:
-        queue = self.queues.get(held.queue)
-        return queue.messages[held.offset].unit_bytes if queue is not None else 0
+        message = held.group.messages.get(held.offset)
+        return message.stored.unit_bytes if message is not None else 0
 
-    def _give_back(self, held: Held) -> None:
-        queue = self.queues[held.queue]
-        queue.put(queue.messages[held.offset], Place.READY)
+    def _give_back(self, held: Held, due_ms: int = 0) -> None:
+        message = held.group.messages[held.offset]
+        message.held_until_ms = due_ms
+        held.group.put(message, Place.DELAYED if due_ms else Place.READY)
+
+    def _requeue(self, held: Held) -> None:
+        group = held.group
+        if group.settings.mode == "shared":
+            message = group.messages[held.offset]
+            message.tail_at = group.queue.next_offset
+            group.put(message, Place.TAIL)
+            group.advance()
+        else:
+            self._give_back(held)
 
     def _lose(self, session: ShadowSession, held: Held, reason: str, now_ms: int) -> None:
         if held.started or not session.marks_started:
@@ -302,20 +431,20 @@ class Shadow:
             self._give_back(held)
 
     def _fail(self, held: Held, reason: str, delay_ms: int, rejected: bool, now_ms: int) -> None:
-        queue = self.queues[held.queue]
-        message, settings = queue.messages[held.offset], queue.settings
+        group, queue = held.group, held.group.queue
+        message, settings = group.messages[held.offset], queue.settings
         message.failures += 1
         message.history.append((now_ms, held.attempt, held.consumer.name, reason))
         over = 0 < settings.max_failures <= message.failures
         if (rejected or over) and queue.dead_letter_name != queue.name:
             message.due_ms = message.due_until_ms = 0
-            queue.put(message, Place.DYING)
+            group.put(message, Place.DYING)
             return
         longest = min(settings.backoff_max_ms, settings.backoff_min_ms << min(message.failures - 1, 40))
         low, high = (longest // 2, longest) if delay_ms == NO_DELAY else (min(delay_ms, HOLD_MS_MAX),) * 2
         message.due_ms = now_ms + low
         message.due_until_ms = now_ms + high if high > low else 0
-        queue.put(message, Place.DELAYED if high else Place.READY)
+        group.put(message, Place.DELAYED if high else Place.READY)
 
 
 def _step_up(time_ms: int) -> int:

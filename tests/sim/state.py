@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
-from penstock.core.values import QueueSettings
+from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
 
 class Place(Enum):
@@ -18,23 +19,38 @@ class Place(Enum):
     LEASED = "leased"
     DELAYED = "delayed"
     DYING = "dying"
+    TAIL = "tail"
 
 
 @dataclass(slots=True)
-class Message:
-    """One open message of one queue."""
+class Stored:
+    """One message of a log."""
 
     uid: int
     offset: int
     unit_bytes: int
     block_first: int
     position: int
+    path: tuple[int, ...] = ()
+    """Of a dead letter: the groups in which it died, one after the other."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One message that a group is not done with."""
+
+    stored: Stored
+    offset: int
     attempts: int = 0
     failures: int = 0
     due_ms: int = 0
     due_until_ms: int = 0
     """Not 0: jitter was drawn, the due time lies between ``due_ms`` and this, and has not been looked up yet."""
     place: Place = Place.READY
+    held_until_ms: int = 0
+    """Given back with a delay: ready then. A restart forgets it."""
+    tail_at: int = 0
+    """At the tail: ready when the cursor is there."""
     history: list[tuple[int, int, str, str]] = field(default_factory=list)
 
 
@@ -69,27 +85,127 @@ class NotedId(NamedTuple):
 
 
 @dataclass(slots=True)
+class ShadowGroup:
+    """One group of one queue."""
+
+    queue: ShadowQueue
+    number: int
+    name: str
+    settings: GroupSettings
+    cursor: int
+    declared: bool = False
+    paused: bool = False
+    passed: set[int] = field(default_factory=set)
+    """Offsets at or above the cursor that are not untouched."""
+    messages: dict[int, Message] = field(default_factory=dict)
+    ready: list[int] = field(default_factory=list)
+    active: ShadowConsumer | None = None
+    acked: int = 0
+    dead: int = 0
+    redelivered: int = 0
+    discarded: list[int] = field(default_factory=lambda: [0] * len(DISCARD_REASONS))
+
+    @property
+    def label(self) -> str:
+        """How violations call it."""
+        return f"{self.queue.name}/{self.name}"
+
+    @property
+    def low_offset(self) -> int:
+        """Everything below is done."""
+        return min(self.messages, default=self.queue.next_offset)
+
+    def begin(self, start: int) -> None:
+        """It is declared, before message ``start``."""
+        self.declared = True
+        self.skip(start)
+
+    def skip(self, start: int) -> None:
+        """What is below is not for it."""
+        for offset in [offset for offset in self.messages if offset < start]:
+            del self.messages[offset]
+        self.ready = [offset for offset in self.ready if offset >= start]
+        self.cursor = max(self.cursor, start)
+        self.advance()
+
+    def add(self, stored: Stored) -> None:
+        """A message is there for it."""
+        self.messages[stored.offset] = Message(stored, stored.offset)
+        self.ready.append(stored.offset)
+
+    def put(self, message: Message, place: Place) -> None:
+        """Move a message to a place."""
+        if message.place is Place.READY:
+            self._unready(message.offset)
+        message.place = place
+        if place is Place.READY:
+            insort(self.ready, message.offset)
+
+    def take(self, offset: int) -> None:
+        """A message is handed out: the cursor passes it, or notes that it is not untouched any more."""
+        if offset < self.cursor or offset in self.passed:
+            self.redelivered += 1
+        else:
+            self.passed.add(offset)
+            self.advance()
+
+    def advance(self) -> None:
+        """Move the cursor on to the first untouched message; what waited for that is ready."""
+        while self.cursor in self.passed:
+            self.passed.remove(self.cursor)
+            self.cursor += 1
+        for message in self.messages.values():
+            if message.place is Place.TAIL and message.tail_at <= self.cursor:
+                self.put(message, Place.READY)
+
+    def discard(self, offsets: Iterable[int], reason: int) -> None:
+        """Messages are done unprocessed."""
+        for offset in offsets:
+            self.finish(offset)
+            self.discarded[reason] += 1
+            if offset >= self.cursor:
+                self.passed.add(offset)
+        self.advance()
+
+    def finish(self, offset: int) -> None:
+        """A message is done: blocks that no one needs any more go."""
+        message = self.messages.pop(offset)
+        if message.place is Place.READY:
+            self._unready(offset)
+        self.queue.trim()
+
+    def count(self, place: Place) -> int:
+        """How many messages are there."""
+        return sum(message.place is place for message in self.messages.values())
+
+    def _unready(self, offset: int) -> None:
+        index = bisect_left(self.ready, offset)
+        if index < len(self.ready) and self.ready[index] == offset:
+            del self.ready[index]
+
+
+@dataclass(slots=True)
 class ShadowQueue:
-    """One queue with its default group."""
+    """One queue with its groups; ``default`` is the number of the one named ""."""
 
     number: int
-    group: int
+    default: int
     name: str
     settings: QueueSettings
     first_offset: int
     next_offset: int
-    cursor: int
+    start_offset: int
     visible: int
-    messages: dict[int, Message] = field(default_factory=dict)
+    paused: bool = False
+    groups: dict[int, ShadowGroup] = field(default_factory=dict)
+    stored: dict[int, Stored] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
     streams: dict[int, Stream] = field(default_factory=dict)
     ids: list[NotedId] = field(default_factory=list)
     """Every one there ever was, in order."""
-    ready: list[int] = field(default_factory=list)
-    acked: int = 0
-    dead: int = 0
-    purged: int = 0
-    redelivered: int = 0
+
+    def __post_init__(self) -> None:
+        self.add_group(self.default, "", GroupSettings(), self.next_offset)
 
     @property
     def dead_letter_name(self) -> str:
@@ -101,35 +217,41 @@ class ShadowQueue:
         latest = self.ids[-self.settings.dedup_count_max :]
         return {one.digest: one.offset for one in latest if one.time_ms > now_ms - self.settings.dedup_window_ms}
 
-    @property
-    def low_offset(self) -> int:
-        """Everything below is done."""
-        return min(self.messages, default=self.next_offset)
+    def add_group(self, number: int, name: str, settings: GroupSettings, start: int) -> ShadowGroup:
+        """A group begins with what is stored from ``start`` on."""
+        group = self.groups[number] = ShadowGroup(self, number, name, settings, start)
+        for offset in sorted(self.stored):
+            if offset >= start:
+                group.add(self.stored[offset])
+        return group
 
-    def put(self, message: Message, place: Place) -> None:
-        """Move a message to a place."""
-        if message.place is Place.READY:
-            self.unready(message.offset)
-        message.place = place
-        if place is Place.READY:
-            insort(self.ready, message.offset)
+    def keepers(self) -> list[ShadowGroup]:
+        """The groups that messages are kept for."""
+        ephemeral = [g for g in self.groups.values() if g.declared and g.settings.ephemeral]
+        return (self.lasting() or [self.groups[self.default]]) + ephemeral
 
-    def unready(self, offset: int) -> None:
-        """Take an offset out of the ready ones."""
-        index = bisect_left(self.ready, offset)
-        if index < len(self.ready) and self.ready[index] == offset:
-            del self.ready[index]
+    def lasting(self) -> list[ShadowGroup]:
+        """The groups that decide what is kept."""
+        return [g for g in self.groups.values() if g.declared and not g.settings.ephemeral]
 
-    def finish(self, offset: int) -> None:
-        """A message is done: blocks that no one needs any more go."""
-        message = self.messages.pop(offset)
-        if message.place is Place.READY:
-            self.unready(offset)
-        self.blocks = [block for block in self.blocks if block.end > self.low_offset]
+    def durable_low_offset(self) -> int:
+        """What a restart keeps."""
+        return min(group.low_offset for group in self.lasting() or [self.groups[self.default]])
 
-    def count(self, place: Place) -> int:
-        """How many messages are there."""
-        return sum(message.place is place for message in self.messages.values())
+    def trim(self) -> None:
+        """Blocks that no group needs any more go."""
+        low = min(group.low_offset for group in self.keepers())
+        self.start_offset = max(self.start_offset, low)
+        self.blocks = [block for block in self.blocks if block.end > self.start_offset]
+        for offset in [offset for offset in self.stored if offset < self.start_offset]:
+            del self.stored[offset]
+        unused = self.groups[self.default]
+        if not unused.declared:
+            unused.skip(self.start_offset)
+
+    def open_count(self) -> int:
+        """Messages that its groups are not done with."""
+        return sum(len(group.messages) for group in self.keepers())
 
 
 @dataclass(slots=True)
@@ -137,10 +259,13 @@ class ShadowConsumer:
     """A consumer with its credit."""
 
     number: int
-    queue: int
+    group: ShadowGroup
     prefetch_messages: int
     prefetch_bytes: int
     name: str
+    priority: int = 0
+    exclusive: bool = False
+    arrival: int = 0
     leased_messages: int = 0
     leased_bytes: int = 0
 
@@ -155,7 +280,7 @@ class ShadowConsumer:
 class Held:
     """A message under one delivery tag."""
 
-    queue: int
+    group: ShadowGroup
     offset: int
     consumer: ShadowConsumer
     deadline_ms: int

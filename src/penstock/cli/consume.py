@@ -23,7 +23,7 @@ from penstock.cli.pipes import PipeWriter, StopRequestedError
 from penstock.cli.session import Stop, run_with_client, stop_on_signals
 
 if TYPE_CHECKING:
-    from penstock_client import Batch, Client, Queue
+    from penstock_client import Batch, Client, Group, Queue
 
 BATCH_MESSAGES_MAX: Final = 500
 """Messages written and acknowledged at once."""
@@ -72,6 +72,11 @@ def consume(
         typer.Option("--format", help="How a message is printed. [default: text on a terminal, json otherwise]"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    group: Annotated[str, typer.Option(help="A named group to consume from.")] = "",
+    priority: Annotated[int, typer.Option(help="Consumers of higher priority are served first.")] = 0,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="As the group's only consumer, or not at all.")
+    ] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print messages and acknowledge what was printed. Ctrl-C and a closed pipe lose nothing.
@@ -84,7 +89,8 @@ def consume(
     async def go(client: "Client") -> None:
         with stop_on_signals() as stop:
             printer = Printer(PipeWriter(sys.stdout.fileno(), stop.requested), wanted)
-            await _print_messages(client.queue(queue), printer, stop)
+            options = {"group": group, "priority": priority, "exclusive": exclusive}
+            await _print_messages(client.queue(queue), printer, stop, options)
 
     try:
         run_with_client(url, go)
@@ -128,8 +134,8 @@ class Printer:
 class _Batches:
     """The batches of a consumer until the command shall stop, or nothing is ready and it shall not wait."""
 
-    def __init__(self, queue: "Queue", batches: "AsyncIterator[Batch]", stop: Stop, *, follow: bool) -> None:
-        self._queue = queue
+    def __init__(self, group: "Group", batches: "AsyncIterator[Batch]", stop: Stop, *, follow: bool) -> None:
+        self._group = group
         self._batches = batches
         self._idle_seconds = None if follow else IDLE_SECONDS
         self._stopping = asyncio.ensure_future(stop.wait())
@@ -159,15 +165,18 @@ class _Batches:
             await asyncio.wait({self._upcoming})
 
     async def _nothing_ready(self) -> bool:
-        return (await self._queue.info()).ready == 0
+        return (await self._group.info()).ready == 0
 
 
-async def _print_messages(queue: "Queue", printer: Printer, stop: Stop) -> None:
+async def _print_messages(queue: "Queue", printer: Printer, stop: Stop, options: dict[str, Any]) -> None:
     wanted = printer.wanted
     prefetch = PREFETCH_MESSAGES if wanted.count is None else min(PREFETCH_MESSAGES, wanted.count)
-    async with queue.consume(prefetch=prefetch) as messages:
+    async with queue.consume(prefetch=prefetch, **options) as messages:
         batches = _Batches(
-            queue, messages.batches(max=wanted.at_once, wait=BATCH_WAIT_SECONDS), stop, follow=wanted.follow
+            queue.group(options["group"]),
+            messages.batches(max=wanted.at_once, wait=BATCH_WAIT_SECONDS),
+            stop,
+            follow=wanted.follow,
         )
         try:
             while not printer.complete and (batch := await batches.next()) is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from penstock import __version__
-from penstock.cli import bench, consume, data, publish, queue, serve, status
+from penstock.cli import bench, consume, data, group, publish, queue, serve, status
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.output import printable, silence_standard_output
 
@@ -40,6 +40,7 @@ def _penstock(
 serve.register(app)
 status.register(app)
 app.add_typer(queue.app, name="queue")
+app.add_typer(group.app, name="group")
 publish.register(app)
 consume.register(app)
 bench.register(app)

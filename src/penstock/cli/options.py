@@ -35,6 +35,9 @@ Until = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", show_default=False)]
+GroupName = Annotated[
+    str, typer.Argument(metavar="GROUP", help="The group's name; '' is the default one.", show_default=False)
+]
 DataDirectory = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="The data directory of a stopped broker.", show_default=False),

@@ -78,6 +78,14 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     _print_rich(table)
 
 
+def print_count(where: dict[str, str], done: str, count: int, *, json: bool) -> None:
+    """Print how many messages something was done to."""
+    if json:
+        print_json({**where, done: count})
+    else:
+        print_text(f"{'1 message' if count == 1 else f'{count:,} messages'} {done}")
+
+
 def _print_rich(table: Any) -> None:
     console = make_console()
     try:

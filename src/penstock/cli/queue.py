@@ -1,4 +1,4 @@
-"""``penstock queue``: list, declare, show, peek, find, purge, delete, redrive."""
+"""``penstock queue``: list, declare, show, peek, find, purge, delete, redrive, pause, resume."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -113,6 +113,7 @@ def peek(
     queue: QueueName,
     start: Annotated[int, typer.Option(min=0, help="The first offset to look at.")] = 0,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 10,
+    group: Annotated[str, typer.Option(help="What this group is not done with.")] = "",
     where: Where = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -120,7 +121,7 @@ def peek(
     """Look at messages without taking them."""
 
     async def go(client: "Client") -> list[Any]:
-        return [message async for message in client.queue(queue).peek(start, count, where=where)]
+        return [message async for message in client.queue(queue).peek(start, count, group=group, where=where)]
 
     messages = run_with_client(url, go)
     form = MessageFormat.JSON if json or not output.standard_output_is_terminal() else MessageFormat.TEXT
@@ -130,6 +131,7 @@ def peek(
 @app.command(epilog="Example: penstock queue find jobs --state dead --text timeout --since 2h")
 def find(
     queue: QueueName,
+    group: Annotated[str | None, typer.Option(help="Whose state to look at.", show_default=False)] = None,
     state: Annotated[State | None, typer.Option(help="Only in this state.", show_default=False)] = None,
     where: Where = None,
     text: Annotated[str | None, typer.Option(help="Only with this in the body.", show_default=False)] = None,
@@ -144,7 +146,7 @@ def find(
 
     async def go(client: "Client") -> "list[FoundMessage]":
         found = client.queue(queue).find(
-            state=state, where=where, text=text, key=key, since=since, until=until, limit=count
+            group=group, state=state, where=where, text=text, key=key, since=since, until=until, limit=count
         )
         return [message async for message in found]
 
@@ -162,7 +164,7 @@ def purge(queue: QueueName, yes: Yes = False, url: Url = DEFAULT_URL, json: Json
     """Remove a queue's messages that nobody holds."""
     require_yes(f"Remove every ready and scheduled message of {output.printable(queue)}?", yes=yes)
     purged = run_with_client(url, lambda client: client.queue(queue).purge())
-    _print_count(queue, "purged", purged, json=json)
+    output.print_count({"queue": queue}, "purged", purged, json=json)
 
 
 @app.command(epilog="Example: penstock queue delete jobs --if-empty --yes")
@@ -177,7 +179,7 @@ def delete(
     """Delete a queue and its messages."""
     require_yes(f"Delete {output.printable(queue)} and every message in it?", yes=yes)
     deleted = run_with_client(url, lambda client: client.queue(queue).delete(if_empty=if_empty, if_unused=if_unused))
-    _print_count(queue, "deleted", deleted, json=json)
+    output.print_count({"queue": queue}, "deleted", deleted, json=json)
 
 
 @app.command(epilog="Example: penstock queue redrive jobs --limit 100")
@@ -187,13 +189,22 @@ def redrive(
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
-    """Send a queue's dead letters back to it. Their failures count from zero again, their attempts go on."""
+    """Send a queue's dead letters back to the groups in which they died. Their failures count from zero again, their
+    attempts go on.
+    """
     redriven = run_with_client(url, lambda client: client.queue(queue).redrive(limit=limit))
-    _print_count(queue, "redriven", redriven, json=json)
+    output.print_count({"queue": queue}, "redriven", redriven, json=json)
 
 
-def _print_count(queue: str, done: str, count: int, *, json: bool) -> None:
-    if json:
-        output.print_json({"queue": queue, done: count})
-    else:
-        output.print_text(f"{'1 message' if count == 1 else f'{count:,} messages'} {done}")
+@app.command(epilog="Example: penstock queue pause jobs")
+def pause(queue: QueueName, url: Url = DEFAULT_URL) -> None:
+    """Stop a queue's hand-outs. Publishing goes on, what is leased stays leased."""
+    run_with_client(url, lambda client: client.queue(queue).pause())
+    output.print_text(f"queue {output.printable(queue)} paused")
+
+
+@app.command(epilog="Example: penstock queue resume jobs")
+def resume(queue: QueueName, url: Url = DEFAULT_URL) -> None:
+    """Let a queue's hand-outs go on."""
+    run_with_client(url, lambda client: client.queue(queue).resume())
+    output.print_text(f"queue {output.printable(queue)} resumed")

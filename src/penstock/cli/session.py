@@ -12,7 +12,7 @@ from penstock.cli.exits import CommandError, ExitCode, exit_for
 from penstock_client.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from penstock_client import Client, PenstockError, QueueInfo
+    from penstock_client import Client, GroupInfo, PenstockError, QueueInfo
 
 T = TypeVar("T")
 
@@ -82,10 +82,13 @@ def command_error(error: "PenstockError") -> CommandError:
     return CommandError(exit_code, happened, advice, detail)
 
 
-def describe(info: "QueueInfo") -> dict[str, Any]:
-    """Return a queue's info as a map for JSON; durations are in seconds."""
-    fields = info._asdict() | {"created_at": info.created_at.isoformat(timespec="milliseconds")}
-    fields["memory_bytes_max"] = fields.pop("raw").get("memory_bytes_max")
+def describe(info: "QueueInfo | GroupInfo") -> dict[str, Any]:
+    """Return a queue's or a group's info as a map for JSON; durations are in seconds."""
+    fields = info._asdict()
+    raw = fields.pop("raw")
+    if "created_at" in fields:
+        fields["created_at"] = fields["created_at"].isoformat(timespec="milliseconds")
+        fields["memory_bytes_max"] = raw.get("memory_bytes_max")
     return fields
 
 

@@ -14,20 +14,25 @@ from penstock.core.facts import (
     Acked,
     Dead,
     Declared,
+    DefinitionFact,
     Deleted,
+    Discarded,
     Fact,
     Failed,
+    GroupDeclared,
+    GroupDeleted,
     Leased,
     Moved,
     Noted,
+    Paused,
     ProducerOpened,
     ProducersExpired,
     Published,
-    Purged,
     Repeated,
 )
+from penstock.core.group import Group
 from penstock.core.log import BlockRef, QueueLog
-from penstock.core.queue import Group, Queue
+from penstock.core.queue import Queue
 from penstock.core.session import Deadlines, Session
 from penstock.core.values import Refusal
 
@@ -116,6 +121,8 @@ class Broker:
         """Producer id to the time of its last publish, ms."""
         self.next_number = 1
         """Ids of queues and groups, never reused."""
+        self.ephemeral_count = 0
+        """Ephemeral groups declared in this life."""
         self.next_producer = 1
         self.sessions: dict[int, Session] = {}
         self.deadlines = Deadlines()
@@ -136,9 +143,9 @@ class Broker:
         """Logs with more such blocks than were dropped at once: see ``drain``."""
         self._drop_blocks_max = _ALL_BLOCKS
 
-    def emit(self, queue: Queue, fact: Fact) -> None:
-        """Record a fact of a durable queue and apply it; a memory queue's facts are applied only."""
-        if queue.settings.durable:
+    def emit(self, durable: bool, fact: Fact) -> None:
+        """Apply a fact; record it too if what it is about is durable."""
+        if durable:
             self.recorder.record(fact)
         self.apply(fact)
 
@@ -155,22 +162,39 @@ class Broker:
             case Dead():
                 self._group(fact.queue, fact.group).apply_dead(fact)
                 self.release(self.queues[fact.queue])
-            case Purged():
-                self._group(fact.queue, fact.group).apply_purged(fact)
+            case Discarded():
+                self._group(fact.queue, fact.group).apply_discarded(fact)
                 self.release(self.queues[fact.queue])
+            case Noted() | Repeated():
+                self._apply_message_ids(fact)
+            case Published() | Moved():
+                raise TypeError("published and moved facts need their position")
+            case _:
+                self._apply_definition(fact)
+
+    def _apply_definition(self, fact: DefinitionFact) -> None:
+        match fact:
             case Declared():
                 self._apply_declared(fact)
             case Deleted():
                 self._apply_deleted(fact)
+            case GroupDeclared():
+                group = self.queues[fact.queue].add_group(fact.group, fact.name, fact.settings)
+                group.apply_declared(fact)
+                if not fact.settings.ephemeral:
+                    self.next_number = max(self.next_number, fact.group + 1)
+            case GroupDeleted():
+                queue = self.queues[fact.queue]
+                queue.remove_group(queue.groups[fact.group])
+                self.release(queue)
+            case Paused():
+                owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
+                owner.paused = fact.paused
             case ProducerOpened():
                 self.producers[fact.producer] = fact.time_ms
                 self.next_producer = max(self.next_producer, fact.producer + 1)
             case ProducersExpired():
                 self._apply_expired(fact)
-            case Noted() | Repeated():
-                self._apply_message_ids(fact)
-            case Published() | Moved():
-                raise TypeError("published and moved facts need their position")
 
     def apply_published(
         self, queue: Queue, count: int, size_bytes: int, position: int, producer: int, first_sequence: int, time_ms: int
@@ -186,6 +210,8 @@ class Broker:
         low = queue.low_offset
         if low > queue.log.start_offset:
             self._drop(queue.log, low)
+            if queue.group.next_offset < low:  # no one's yet: it will begin at what is there
+                queue.group.advance(low)
 
     def drain(self) -> None:
         """Go on dropping what a purge or a deletion left."""
@@ -203,7 +229,8 @@ class Broker:
         """After recovery: everything stored is visible, nothing is leased."""
         self._drop_blocks_max = DROP_BLOCKS_MAX
         for queue in self.queues.values():
-            queue.log.release(queue.log.start_offset, _ALL_BLOCKS)  # a snapshot may have been taken while draining
+            # A snapshot may have been taken while draining, or while an ephemeral group held back what it had not read.
+            queue.log.release(max(queue.log.start_offset, queue.low_offset), _ALL_BLOCKS)
             queue.log.visible = queue.log.next_offset
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
@@ -225,6 +252,8 @@ class Broker:
         queue = self.queues.pop(fact.queue)
         del self.names[queue.name]
         queue.deleted = True
+        for group in queue.groups.values():
+            group.deleted = True
         self._drop(queue.log, queue.log.next_offset)
 
     def _apply_message_ids(self, fact: Noted | Repeated) -> None:

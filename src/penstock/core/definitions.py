@@ -5,11 +5,21 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any
 
-from penstock.core.broker import Broker, Cancelled
-from penstock.core.facts import Declared, Deleted, ProducerOpened, ProducersExpired, Purged
+from penstock.core.broker import Broker
+from penstock.core.facts import Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
+from penstock.core.group import Group
+from penstock.core.groups import end_deliveries
 from penstock.core.queue import Queue
 from penstock.core.session import Session
-from penstock.core.values import QueueSettings, Refusal, Refused, check_name
+from penstock.core.values import (
+    DISCARD_REASONS,
+    PURGED,
+    QueueSettings,
+    Refusal,
+    Refused,
+    check_name,
+    differences,
+)
 
 
 def find_queue(broker: Broker, name: Any) -> Queue:
@@ -25,9 +35,9 @@ def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, que
     """Return the queue and whether it is new. Raises Refused: settings-differ names every difference."""
     queue = broker.names.get(check_name(name))
     if queue is not None:
-        differences = settings.differences(queue.settings)
-        if differences:
-            raise Refused("settings-differ", f"queue {name!r} exists with other settings: {differences} there")
+        different = differences(settings.as_map(), queue.settings.as_map())
+        if different:
+            raise Refused("settings-differ", f"queue {name!r} exists with other settings: {different} there")
         return queue, False
     if len(broker.queues) >= queues_max:
         raise Refused("limit-reached", f"there are {queues_max} queues already (limits.queues_max)")
@@ -59,41 +69,72 @@ def _check_dead_letters_survive(broker: Broker, name: str, settings: QueueSettin
 
 
 def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
-    """Everything a person wants to know of a queue. Counts are messages, ``bytes`` what its blocks take."""
-    group, log = queue.group, queue.log
+    """Everything a person wants to know of a queue. Counts are messages, over all groups that they wait for; ``bytes``
+    is what its blocks take.
+    """
+    log = queue.log
     dead_letters = broker.names.get(queue.dead_letter_name)
-    acked, dead, purged, redelivered = group.counters.values()
-    leased = group.leased_count
-    ready = log.next_offset - group.next_offset + group.returned_count
-    first = 0 if queue.settings.durable else broker.boot_epoch << 40
+    first = 0 if queue.durable else broker.boot_epoch << 40
     return {
         "queue": queue.name,
         "id": queue.number,
         **queue.settings.as_map(),
         "dead_letter": queue.dead_letter_name,
+        "paused": queue.paused,
+        "groups": sum(group.declared for group in queue.groups.values()),
         "start_offset": log.start_offset,
         "next_offset": log.next_offset,
-        "ready": ready,
-        "scheduled": group.delayed_count,
-        "leased": leased,
-        "messages": ready + group.delayed_count + leased + group.dying_count,
+        **_counts(queue.keepers()),
         "dead": waiting_count(dead_letters) if dead_letters else 0,
         "bytes": log.live_bytes,
         "consumers": sum(len(group.consumers) for group in queue.groups.values()),
         "published": log.next_offset - first,
-        "acked": acked,
-        "redelivered": redelivered,
-        "dead_lettered": dead,
-        "purged": purged,
+        **_totals(list(queue.groups.values())),
         "dedup_ids": 0 if queue.dedup is None else len(queue.dedup),
         "created_at_ms": queue.created_at_ms,
     }
 
 
+def describe_group(group: Group) -> dict[str, Any]:
+    """Everything a person wants to know of a group. ``next_offset`` is the first message it never handed out."""
+    return {
+        "queue": group.queue.name,
+        "group": group.name,
+        "id": group.number,
+        **group.settings.as_map(),
+        "declared": group.declared,
+        "paused": group.paused or group.queue.paused,
+        "next_offset": group.next_offset,
+        "low_offset": group.low_offset,
+        **_counts([group]),
+        "consumers": len(group.consumers),
+        **_totals([group]),
+    }
+
+
+def _counts(groups: list[Group]) -> dict[str, int]:
+    """Where the messages are that these groups are not done with."""
+    ready = sum(group.untouched_count + group.returned_count + group.tail_count for group in groups)
+    scheduled = sum(group.delayed_count for group in groups)
+    leased = sum(group.leased_count for group in groups)
+    dying = sum(group.dying_count for group in groups)
+    return {"ready": ready, "scheduled": scheduled, "leased": leased, "messages": ready + scheduled + leased + dying}
+
+
+def _totals(groups: list[Group]) -> dict[str, int]:
+    """What these groups have done since they were declared."""
+    counters = [group.counters for group in groups]
+    return {
+        "acked": sum(one.acked for one in counters),
+        "redelivered": sum(one.redelivered for one in counters),
+        "dead_lettered": sum(one.dead for one in counters),
+        **{name: sum(one.discarded[reason] for one in counters) for reason, name in enumerate(DISCARD_REASONS)},
+    }
+
+
 def waiting_count(queue: Queue) -> int:
-    """Messages the default group is not done with."""
-    group = queue.group
-    return queue.log.next_offset - group.next_offset + group.outstanding.message_count()
+    """Messages that its groups are not done with."""
+    return sum(group.open_count for group in queue.keepers())
 
 
 def list_queues(broker: Broker, prefix: str, after: str, limit: int) -> tuple[list[Queue], bool]:
@@ -104,51 +145,36 @@ def list_queues(broker: Broker, prefix: str, after: str, limit: int) -> tuple[li
     return [broker.names[name] for name in page], start + limit < len(names)
 
 
-def purge(broker: Broker, queue: Queue) -> int:
-    """Mark the queue's messages done unless they are leased; return how many (SEMANTICS 15)."""
-    group = queue.group
-    ranges = group.take_unleased()
-    count = sum(end - first for first, end in ranges)
-    if ranges:
-        broker.emit(queue, Purged(queue.number, group.number, ranges))
-        queue.log.visible = queue.log.next_offset
+def purge(broker: Broker, groups: list[Group]) -> int:
+    """Mark the messages of groups of one queue done, unless they are leased; return how many (SEMANTICS 15)."""
+    count = 0
+    for group in groups:
+        queue = group.queue
+        ranges = group.take_unleased()
+        if ranges:
+            count += sum(end - first for first, end in ranges)
+            broker.emit(group.durable, Discarded(queue.number, group.number, PURGED, ranges))
     return count
 
 
 def delete(broker: Broker, queue: Queue, if_empty: bool, if_unused: bool) -> int:
     """Remove the queue with everything in it; its consumers are told. Returns how many messages went."""
-    group = queue.group
-    count = queue.log.next_offset - group.next_offset + group.outstanding.message_count()
+    count = waiting_count(queue)
     if if_empty and count:
         raise Refused(
             "queue-not-empty", f"queue {queue.name!r} holds {count} messages; purge it or delete without if_empty"
         )
-    if if_unused and group.consumers:
-        raise Refused("queue-in-use", f"queue {queue.name!r} has {len(group.consumers)} consumers")
+    consumer_count = sum(len(group.consumers) for group in queue.groups.values())
+    if if_unused and consumer_count:
+        raise Refused("queue-in-use", f"queue {queue.name!r} has {consumer_count} consumers")
     refusal = Refusal("queue-deleted", f"queue {queue.name!r} was deleted")
-    for consumer in list(group.consumers):
-        session = consumer.session
-        del session.consumers[consumer.number]
-        for lease in [lease for lease in session.leases if lease.consumer is consumer]:
-            session.take(lease.first_tag, lease.first_tag + lease.count)
-        broker.cancelled.append(Cancelled(session.number, consumer.number, refusal))
-    _drop_remaining_leases(broker, queue)
-    group.consumers.clear()
+    for group in queue.groups.values():
+        end_deliveries(broker, group, refusal)
     fact = Deleted(queue.number)
     broker.recorder.record(fact)
     broker.apply(fact)
-    for waiting in (broker.ready_groups, broker.delayed_groups):
-        waiting.pop(group, None)
     broker.published_queues.pop(queue, None)
-    broker.dying = [dying for dying in broker.dying if dying.group is not group]
     return count
-
-
-def _drop_remaining_leases(broker: Broker, queue: Queue) -> None:
-    """Leases of cancelled consumers outlive them; a deleted queue ends those too."""
-    for session in broker.sessions.values():
-        for lease in [lease for lease in session.leases if lease.consumer.group.queue is queue]:
-            session.take(lease.first_tag, lease.first_tag + lease.count)
 
 
 def open_producer(broker: Broker, session: Session, producer: int | None, now_ms: int) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
+from penstock.core.group import Group
+from penstock.core.groups import end_if_ephemeral
 from penstock.core.log import BlockRef
-from penstock.core.queue import Group, Queue
+from penstock.core.queue import Queue
 from penstock.core.session import Consumer, Session
 from penstock.core.values import EXCEPTIONS_MAX, Refused
 
@@ -13,24 +15,40 @@ from penstock.core.values import EXCEPTIONS_MAX, Refused
 def consume(
     broker: Broker,
     session: Session,
-    queue: Queue,
+    group: Group,
     number: int,
     prefetch_messages: int,
     prefetch_bytes: int,
     name: str,
     consumers_max: int,
+    priority: int = 0,
+    exclusive: bool = False,
 ) -> Consumer:
-    """Add a consumer to the queue's default group. Raises Refused (consumer-exists, limit-reached)."""
+    """Add a consumer to a group. Raises Refused (consumer-exists, limit-reached)."""
     if number in session.consumers:
         raise Refused("consumer-exists", f"this connection has a consumer {number} already")
     if len(session.consumers) >= consumers_max:
         raise Refused("limit-reached", f"a connection may have {consumers_max} consumers")
-    group = queue.group
-    consumer = Consumer(session, number, group, prefetch_messages, prefetch_bytes, name or session.name)
+    consumer = Consumer(
+        session, number, group, prefetch_messages, prefetch_bytes, name or session.name, priority, exclusive
+    )
     session.consumers[number] = consumer
-    group.consumers.append(consumer)
+    group.add_consumer(consumer)
     broker.ready_groups[group] = None
     return consumer
+
+
+def check_exclusive(group: Group, exclusive: bool) -> None:
+    """An exclusive consumer is the group's only one (AMQP 0-9-1, basic.consume). Raises Refused (exclusive-consumer).
+
+    The broker's own consumers, redrives, do not ask.
+    """
+    where = f"group {group.name!r} of queue {group.queue.name!r}"
+    for consumer in group.consumers:
+        if consumer.exclusive:
+            raise Refused("exclusive-consumer", f"{where} has the exclusive consumer {consumer.name!r}")
+    if exclusive and group.consumers:
+        raise Refused("exclusive-consumer", f"{where} has {len(group.consumers)} consumers already")
 
 
 def find_consumer(session: Session, number: int) -> Consumer:
@@ -52,8 +70,9 @@ def set_credit(broker: Broker, session: Session, number: int, prefetch_messages:
 def remove_consumer(broker: Broker, consumer: Consumer) -> None:
     """Take a consumer away; its leases stay with its session (SEMANTICS 1)."""
     del consumer.session.consumers[consumer.number]
-    consumer.group.consumers.remove(consumer)
+    consumer.group.remove_consumer(consumer)
     broker.ready_groups[consumer.group] = None
+    end_if_ephemeral(broker, consumer.group)
 
 
 def make_visible(broker: Broker, queue: Queue, end_offset: int) -> None:
@@ -78,14 +97,25 @@ def dispatch(broker: Broker, now_ms: int) -> None:
     """Hand out what is ready, in every group that changed."""
     groups, broker.ready_groups = broker.ready_groups, {}
     for group in groups:
-        if group.consumers:
+        if group.consumers and not group.paused and not group.queue.paused:
             _dispatch_group(broker, group, now_ms)
 
 
 def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
-    fresh_first = group.next_offset
+    group.unrecorded = group.next_offset
+    tiers = group.tiers()
+    if len(tiers) == 1:
+        _share_out(broker, group, tiers[0], now_ms)
+    else:
+        while any(_hand_out_in_turn(broker, group, consumers, now_ms) for consumers in tiers):
+            pass
+    _record_fresh(broker, group)
+
+
+def _share_out(broker: Broker, group: Group, consumers: list[Consumer], now_ms: int) -> None:
+    """Hand out what is ready to these consumers in equal parts, as far as they have credit."""
     while ready := group.ready_count:
-        waiting = [consumer for consumer in group.consumers if consumer.wants()]
+        waiting = [consumer for consumer in consumers if consumer.wants()]
         if not waiting:
             break
         group.turn += 1
@@ -96,23 +126,43 @@ def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
             handed_out += _hand_out(broker, group, consumer, share, now_ms)
         if not handed_out:
             break
-    if group.next_offset > fresh_first and group.queue.settings.durable:
-        broker.recorder.record(Leased(group.queue.number, group.number, fresh_first, group.next_offset))
+
+
+def _hand_out_in_turn(broker: Broker, group: Group, consumers: list[Consumer], now_ms: int) -> bool:
+    """Give part of one block to one of these consumers; what comes next may suit one of higher priority again."""
+    waiting = [consumer for consumer in consumers if consumer.wants()]
+    share = -(-group.ready_count // len(waiting)) if waiting else 0
+    group.turn += 1
+    pivot = group.turn % (len(waiting) or 1)
+    candidates = waiting[pivot:] + waiting[:pivot]
+    return bool(share) and any(_hand_out_part(broker, group, one, share, now_ms) for one in candidates)
+
+
+def _record_fresh(broker: Broker, group: Group) -> None:
+    """One fact for what a dispatch handed out for the first time, up to the cursor."""
+    if group.next_offset > group.unrecorded:
+        if group.durable:
+            broker.recorder.record(Leased(group.queue.number, group.number, group.unrecorded, group.next_offset))
+        group.unrecorded = group.next_offset
 
 
 def _hand_out(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
     """Give the consumer up to ``limit`` messages: those ready again first, each block apart. Returns how many."""
     handed_out = 0
     while handed_out < limit:
-        returned = group.first_returned()
-        if returned is not None:
-            count = _hand_out_returned(broker, group, consumer, returned, limit - handed_out, now_ms)
-        else:
-            count = _hand_out_fresh(broker, group, consumer, limit - handed_out, now_ms)
+        count = _hand_out_part(broker, group, consumer, limit - handed_out, now_ms)
         if not count:
             break
         handed_out += count
     return handed_out
+
+
+def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    """Give the consumer up to ``limit`` messages of one block; those ready again come first."""
+    returned = group.first_returned()
+    if returned is not None:
+        return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
+    return _hand_out_fresh(broker, group, consumer, limit, now_ms)
 
 
 def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
@@ -122,12 +172,25 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
         return 0
     block = log.block_at(first)
     end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if group.passed or group.tail_count:
+        end = group.clear_until(end)
     if end <= first:
         return 0
     group.outstanding.append_fresh(first, end)
     group.next_offset = end  # the fact follows, one for the whole dispatch
     _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
+    if group.passed:
+        _pass_over(broker, group)
+    elif group.tail_count:
+        group.reach_tail()
     return end - first
+
+
+def _pass_over(broker: Broker, group: Group) -> None:
+    """Move the cursor on over what was passed; that is no part of what was handed out."""
+    _record_fresh(broker, group)
+    group.advance(group.next_offset)
+    group.unrecorded = group.next_offset
 
 
 def _hand_out_returned(
@@ -143,7 +206,7 @@ def _hand_out_returned(
     if end <= first:
         return 0
     group.take_returned(end)
-    broker.emit(queue, Leased(queue.number, group.number, first, end))
+    broker.emit(group.durable, Leased(queue.number, group.number, first, end))
     _lease(broker, group, consumer, block, first, end, attempts, failures, now_ms)
     return end - first
 

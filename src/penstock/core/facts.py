@@ -5,7 +5,7 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     PUBLISHED, MOVED  | kind u8 | level u8 | 0 u16 | count u32 | queue | first offset | producer | first sequence
                       | published at ms | block ...                              (48 bytes, then the block verbatim)
     LEASED            | kind u8 | 0 x 7 | queue | group | first | end
-    ACKED, PURGED     | kind u8 | 0 u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
+    ACKED, DISCARDED  | kind u8 | reason u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
     DEAD              | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
@@ -19,14 +19,15 @@ import json
 import struct
 from typing import Any, Final, NamedTuple
 
-from penstock.core.values import Failure, QueueSettings
+from penstock.core.ranges import OffsetRange
+from penstock.core.values import Failure, GroupSettings, QueueSettings
 
 PUBLISHED: Final = 1
 LEASED: Final = 2
 ACKED: Final = 3
 FAILED: Final = 4
 DEAD: Final = 5
-PURGED: Final = 6
+DISCARDED: Final = 6
 MOVED: Final = 7
 NOTED: Final = 8
 REPEATED: Final = 9
@@ -34,6 +35,9 @@ DECLARED: Final = 16
 DELETED: Final = 17
 PRODUCER_OPENED: Final = 18
 PRODUCERS_EXPIRED: Final = 19
+GROUP_DECLARED: Final = 20
+GROUP_DELETED: Final = 21
+PAUSED: Final = 22
 
 PUBLISHED_HEADER: Final = struct.Struct("<BBHIQQQQQ")
 PUBLISHED_HEADER_BYTES: Final = PUBLISHED_HEADER.size
@@ -44,9 +48,6 @@ _DEAD: Final = struct.Struct("<B7xQQQQQ")
 _NOTED: Final = struct.Struct("<B7xQQQ")
 _REPEATED: Final = struct.Struct("<BBHIQQQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
-
-OffsetRange = tuple[int, int]
-"""(first, end): end is exclusive."""
 
 
 class Published(NamedTuple):
@@ -92,11 +93,12 @@ class Acked(NamedTuple):
     ranges: tuple[OffsetRange, ...]
 
 
-class Purged(NamedTuple):
-    """Messages that were not leased are done, unprocessed, by an operator's word."""
+class Discarded(NamedTuple):
+    """Messages that were not leased are done, unprocessed: ``reason`` says why (values.DISCARD_REASONS)."""
 
     queue: int
     group: int
+    reason: int
     ranges: tuple[OffsetRange, ...]
 
 
@@ -148,7 +150,7 @@ class Repeated(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """A queue came to be, with its default group."""
+    """A queue came to be; ``group`` is the number its default group has once that is declared too."""
 
     queue: int
     group: int
@@ -161,6 +163,32 @@ class Deleted(NamedTuple):
     """A queue and everything in it is gone."""
 
     queue: int
+
+
+class GroupDeclared(NamedTuple):
+    """A group came to be, before message ``start``."""
+
+    queue: int
+    group: int
+    name: str
+    settings: GroupSettings
+    start: int
+    time_ms: int
+
+
+class GroupDeleted(NamedTuple):
+    """A group and its state are gone."""
+
+    queue: int
+    group: int
+
+
+class Paused(NamedTuple):
+    """Hand-outs of a queue (``group`` 0), or of one of its groups, stop or go on."""
+
+    queue: int
+    group: int
+    paused: bool
 
 
 class ProducerOpened(NamedTuple):
@@ -181,13 +209,16 @@ Fact = (
     | Moved
     | Leased
     | Acked
-    | Purged
+    | Discarded
     | Failed
     | Dead
     | Noted
     | Repeated
     | Declared
     | Deleted
+    | GroupDeclared
+    | GroupDeleted
+    | Paused
     | ProducerOpened
     | ProducersExpired
 )
@@ -203,9 +234,9 @@ def encode(fact: Fact) -> bytes:
     """Return the record of a fact."""
     if isinstance(fact, Leased):
         return _LEASED.pack(LEASED, *fact)
-    if isinstance(fact, (Acked, Purged)):
-        kind = ACKED if isinstance(fact, Acked) else PURGED
-        head = _RANGES.pack(kind, 0, 0, len(fact.ranges), fact.queue, fact.group)
+    if isinstance(fact, (Acked, Discarded)):
+        kind, reason = (ACKED, 0) if isinstance(fact, Acked) else (DISCARDED, fact.reason)
+        head = _RANGES.pack(kind, reason, 0, len(fact.ranges), fact.queue, fact.group)
         return head + b"".join([_RANGE.pack(first, end) for first, end in fact.ranges])
     if isinstance(fact, (Published, Moved)):
         return published_header(fact) + fact.block
@@ -222,12 +253,11 @@ def encode(fact: Fact) -> bytes:
     return _encode_json(fact)
 
 
-def _encode_json(fact: Declared | Deleted | ProducerOpened | ProducersExpired) -> bytes:
-    kind = _JSON_KINDS[type(fact)]
+def _encode_json(fact: DefinitionFact) -> bytes:
     fields: dict[str, Any] = fact._asdict()
-    if isinstance(fact, Declared):
+    if isinstance(fact, (Declared, GroupDeclared)):
         fields["settings"] = fact.settings.as_map()
-    return bytes((kind,)) + json.dumps(fields).encode()
+    return bytes((_JSON_KINDS[type(fact)],)) + json.dumps(fields).encode()
 
 
 def decode(payload: bytes | memoryview) -> Fact:
@@ -240,10 +270,10 @@ def decode(payload: bytes | memoryview) -> Fact:
         return make(queue, first, count, producer, sequence, level, time_ms, block)
     if kind == LEASED:
         return Leased(*_LEASED.unpack_from(payload)[1:])
-    if kind in (ACKED, PURGED):
-        _, _, _, _, queue, group = _RANGES.unpack_from(payload)
+    if kind in (ACKED, DISCARDED):
+        _, reason, _, _, queue, group = _RANGES.unpack_from(payload)
         ranges = tuple(_RANGE.iter_unpack(payload[_RANGES.size :]))
-        return (Acked if kind == ACKED else Purged)(queue, group, ranges)
+        return Acked(queue, group, ranges) if kind == ACKED else Discarded(queue, group, reason, ranges)
     if kind == FAILED:
         _, dying, _, _, queue, group, first, end, due_ms = _FAILED.unpack_from(payload)
         failure = Failure(*json.loads(bytes(payload[_FAILED.size :])))
@@ -259,23 +289,28 @@ def decode(payload: bytes | memoryview) -> Fact:
     return _decode_json(kind, bytes(payload[1:]))
 
 
-_JSON_KINDS: Final[dict[type, int]] = {
-    Declared: DECLARED,
-    Deleted: DELETED,
-    ProducerOpened: PRODUCER_OPENED,
-    ProducersExpired: PRODUCERS_EXPIRED,
+DefinitionFact = Declared | Deleted | GroupDeclared | GroupDeleted | Paused | ProducerOpened | ProducersExpired
+
+_JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
+    DECLARED: Declared,
+    DELETED: Deleted,
+    GROUP_DECLARED: GroupDeclared,
+    GROUP_DELETED: GroupDeleted,
+    PAUSED: Paused,
+    PRODUCER_OPENED: ProducerOpened,
+    PRODUCERS_EXPIRED: ProducersExpired,
 }
+_JSON_KINDS: Final = {fact: kind for kind, fact in _JSON_FACTS.items()}
 
 
 def _decode_json(kind: int, payload: bytes) -> Fact:
-    if kind not in _JSON_KINDS.values():
+    if kind not in _JSON_FACTS:
         raise ValueError(f"a journal record of unknown kind {kind}: written by a newer version?")
     fields: dict[str, Any] = json.loads(payload)
     if kind == DECLARED:
         fields["settings"] = QueueSettings(**fields["settings"])
-        return Declared(**fields)
-    if kind == DELETED:
-        return Deleted(**fields)
-    if kind == PRODUCER_OPENED:
-        return ProducerOpened(**fields)
-    return ProducersExpired(tuple(fields["producers"]))
+    elif kind == GROUP_DECLARED:
+        fields["settings"] = GroupSettings(**fields["settings"])
+    elif kind == PRODUCERS_EXPIRED:
+        fields["producers"] = tuple(fields["producers"])
+    return _JSON_FACTS[kind](**fields)

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from typing import Final, NamedTuple
 
 from penstock.core.broker import Broker
-from penstock.core.queue import Group
+from penstock.core.group import Group
+from penstock.core.ranges import OffsetRange
 from penstock.core.runs import Run
 
 READY: Final = "ready"
@@ -55,10 +56,16 @@ def next_span(group: Group, offset: int, held: list[Holding], now_ms: int) -> Sp
     index = max(0, bisect_right(runs.firsts, offset) - 1)
     while index < len(runs.runs) and runs.runs[index].end <= offset:
         index += 1
-    if index < len(runs.runs):
+    first, end = _untouched(group, max(offset, group.next_offset))
+    if index < len(runs.runs) and (runs.firsts[index] < first or first >= end):
         return _of_run(runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
-    first, end = max(offset, group.next_offset), group.queue.log.visible
     return Span(first, end, READY) if first < end else None
+
+
+def _untouched(group: Group, first: int) -> OffsetRange:
+    """Return the first range that nobody was handed, from an offset at or above the cursor on; may be empty."""
+    visible = group.queue.log.visible
+    return group.passed.first_gap(first, visible) if group.passed else (first, visible)
 
 
 def _of_run(run: Run, first: int, held: list[Holding], now_ms: int) -> Span:

@@ -122,14 +122,14 @@ def _store(intake: Intake, part: Publication, digests: Sequence[bytes]) -> None:
     _, _, first_sequence, count, _ = part
     offset = store(broker, queue, intake.session.producer, intake.stream, part, intake.now_ms)
     if any(digest is not NO_ID for digest in digests):
-        broker.emit(queue, Noted(queue.number, offset, intake.now_ms, b"".join(digests)))
+        broker.emit(queue.durable, Noted(queue.number, offset, intake.now_ms, b"".join(digests)))
     _confirm(intake, Verdict(STORED, "", offset, is_seen=False), first_sequence, count)
 
 
 def _note_repeated(intake: Intake, first_sequence: int, count: int, offset: int) -> None:
     producer = intake.session.producer
     fact = Repeated(intake.queue.number, offset, count, producer, first_sequence, intake.now_ms)
-    intake.broker.emit(intake.queue, fact)
+    intake.broker.emit(intake.queue.durable, fact)
 
 
 def _confirm(intake: Intake, verdict: Verdict, first_sequence: int, count: int) -> None:

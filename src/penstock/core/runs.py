@@ -80,15 +80,25 @@ class OutstandingRuns:
         return None
 
     def append_fresh(self, first: int, end: int) -> None:
-        """Add messages handed out for the first time; ``first`` is at or above every end."""
+        """Add messages handed out for the first time."""
         runs = self.runs
         if runs:
             last = runs[-1]
+            if last.first > first:  # a later one was handed out early
+                self.insert_fresh(first, end)
+                return
             if last.end == first and last.attempts == 1 and not last.failures and not last.due_ms and not last.dying:
                 last.end = end
                 return
         self.firsts.append(first)
         runs.append(Run(first, end, 1, 0))
+
+    def insert_fresh(self, first: int, end: int) -> None:
+        """Add messages handed out for the first time, out of offset order; none of them is in a run."""
+        index = bisect_right(self.firsts, first)
+        self.firsts.insert(index, first)
+        self.runs.insert(index, Run(first, end, 1, 0))
+        self._join(index, index + 1)
 
     def remove(self, first: int, end: int) -> int:
         """Take the offsets out; return how many of them were there."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from penstock.core.values import DEADLINE_STEP_MS
 
 if TYPE_CHECKING:
-    from penstock.core.queue import Group, Queue, Stream
+    from penstock.core.group import Group
+from penstock.core.queue import Queue, Stream
 
 _REBUILD_ENTRIES_MIN: Final = 1024
 
@@ -23,6 +24,7 @@ class Consumer:
     """One subscription of a session: its credit is what it may hold minus what it holds."""
 
     __slots__ = (
+        "exclusive",
         "group",
         "leased_bytes",
         "leased_messages",
@@ -30,11 +32,20 @@ class Consumer:
         "number",
         "prefetch_bytes",
         "prefetch_messages",
+        "priority",
         "session",
     )
 
     def __init__(
-        self, session: Session, number: int, group: Group, prefetch_messages: int, prefetch_bytes: int, name: str
+        self,
+        session: Session,
+        number: int,
+        group: Group,
+        prefetch_messages: int,
+        prefetch_bytes: int,
+        name: str,
+        priority: int = 0,
+        exclusive: bool = False,
     ) -> None:
         self.session = session
         self.number = number
@@ -42,6 +53,8 @@ class Consumer:
         self.prefetch_messages = prefetch_messages
         self.prefetch_bytes = prefetch_bytes
         self.name = name
+        self.priority = priority
+        self.exclusive = exclusive
         self.leased_messages = 0
         self.leased_bytes = 0
 
@@ -187,6 +200,7 @@ class Session:
         "_tags",
         "confirms_in_line",
         "consumers",
+        "ephemeral_groups",
         "leases",
         "marks_started",
         "name",
@@ -201,6 +215,8 @@ class Session:
         self.name = name
         self.consumers: dict[int, Consumer] = {}
         self.routes: dict[int, Route] = {}
+        self.ephemeral_groups: list[Group] = []
+        """Those it declared: they end with it when nobody consumes from them."""
         self.producer = 0
         self.marks_started = False
         self.confirms_in_line = False

@@ -6,18 +6,23 @@ from collections.abc import Iterable
 
 from penstock.core.broker import Broker, Dying
 from penstock.core.definitions import declare
-from penstock.core.facts import Acked, Dead, Failed, OffsetRange
+from penstock.core.facts import Acked, Dead, Discarded, Failed
+from penstock.core.group import Group
+from penstock.core.groups import end_if_ephemeral
 from penstock.core.publishing import append_internal
-from penstock.core.queue import Group, Queue
+from penstock.core.queue import Queue
+from penstock.core.ranges import OffsetRange
 from penstock.core.session import Session, Taken
 from penstock.core.values import (
     ACK,
+    ELSEWHERE,
     EXTEND,
     HOLD_MS_MAX,
     NACK,
     NO_DELAY,
     REJECT,
     RELEASE,
+    REQUEUE,
     STARTED,
     Failure,
     QueueSettings,
@@ -57,7 +62,9 @@ def settle(
     if outcome == ACK:
         _acknowledge(broker, taken)
     elif outcome == RELEASE:
-        _release(broker, taken)
+        _release(broker, taken, now_ms + min(duration_ms, HOLD_MS_MAX) if duration_ms else 0)
+    elif outcome == REQUEUE:
+        _requeue(broker, taken)
     elif outcome in (NACK, REJECT):
         for part in taken:
             _fail(broker, part, reason, duration_ms, outcome == REJECT, now_ms)
@@ -76,8 +83,9 @@ def expire_leases(broker: Broker, now_ms: int) -> None:
 def close_session(broker: Broker, session: Session, lost: bool, now_ms: int) -> None:
     """The connection is gone: its leases return at once, each to its own place. After a clean close none counts."""
     taken = session.take_all()
-    for consumer in list(session.consumers.values()):
-        consumer.group.consumers.remove(consumer)
+    groups = dict.fromkeys(consumer.group for consumer in session.consumers.values())
+    for consumer in session.consumers.values():
+        consumer.group.remove_consumer(consumer)
         broker.ready_groups[consumer.group] = None
     session.consumers.clear()
     del broker.sessions[session.number]
@@ -85,6 +93,8 @@ def close_session(broker: Broker, session: Session, lost: bool, now_ms: int) -> 
         _lose(broker, session, taken, "the connection was lost", now_ms)
     else:
         _release(broker, taken)
+    for group in (*groups, *session.ephemeral_groups):
+        end_if_ephemeral(broker, group)
 
 
 def release_unstarted(broker: Broker, session: Session, consumer_number: int) -> None:
@@ -108,17 +118,22 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     target = _dead_letter_queue(broker, queue, now_ms, queues_max)
     target_offset = append_internal(broker, target, block, now_ms)
     group.dying_count -= 1
-    broker.emit(queue, Dead(queue.number, group.number, offset, target.number, target_offset))
+    broker.emit(group.durable, Dead(queue.number, group.number, offset, target.number, target_offset))
 
 
-def move(broker: Broker, session: Session, tag: int, target: Queue, block: bytes, now_ms: int) -> bool:
-    """Move a leased message of an internal session to another queue, atomically: redrive.
+def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes, now_ms: int) -> bool:
+    """Move a leased message of an internal session to another queue, for one of its groups alone, atomically: redrive.
 
     False when the session does not hold it any more: then it must not be copied either (I14).
     """
     taken = session.take(tag, tag + 1)
     if taken:
-        append_internal(broker, target, block, now_ms)
+        queue = target.queue
+        offset = append_internal(broker, queue, block, now_ms)
+        for group in queue.keepers():
+            if group is not target:
+                broker.emit(group.durable, Discarded(queue.number, group.number, ELSEWHERE, ((offset, offset + 1),)))
+                broker.ready_groups[group] = None
         _acknowledge(broker, taken)
     return bool(taken)
 
@@ -151,15 +166,30 @@ def _acknowledge(broker: Broker, taken: list[Taken]) -> None:
 
 
 def _emit_acked(broker: Broker, group: Group, ranges: tuple[OffsetRange, ...]) -> None:
-    broker.emit(group.queue, Acked(group.queue.number, group.number, ranges))
+    broker.emit(group.durable, Acked(group.queue.number, group.number, ranges))
     broker.ready_groups[group] = None
 
 
-def _release(broker: Broker, taken: list[Taken]) -> None:
+def _release(broker: Broker, taken: list[Taken], due_ms: int = 0) -> None:
     for part in taken:
         group = part.consumer.group
-        group.give_back(part.first, part.end)
+        if due_ms:
+            group.delay(part.first, part.end, due_ms)
+            broker.delayed_groups[group] = None
+        else:
+            group.give_back(part.first, part.end)
         broker.ready_groups[group] = None
+
+
+def _requeue(broker: Broker, taken: list[Taken]) -> None:
+    """Behind everything that is in the queue now. Only a shared group may change its order (SEMANTICS 10)."""
+    for part in taken:
+        group = part.consumer.group
+        if group.settings.mode == "shared":
+            group.put_at_tail(part.first, part.end)
+            broker.ready_groups[group] = None
+        else:
+            _release(broker, [part])
 
 
 def _lose(broker: Broker, session: Session, taken: list[Taken], reason: str, now_ms: int) -> None:
@@ -180,7 +210,7 @@ def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: boo
     wait_ms = backoff_ms(settings, failures, part.first) if delay_ms == NO_DELAY else min(delay_ms, HOLD_MS_MAX)
     due_ms = 0 if dying else now_ms + wait_ms
     failure = Failure(now_ms, part.attempts, part.consumer.name, reason)
-    broker.emit(queue, Failed(queue.number, group.number, part.first, part.end, due_ms, dying, failure))
+    broker.emit(group.durable, Failed(queue.number, group.number, part.first, part.end, due_ms, dying, failure))
     if dying:
         group.dying_count += part.end - part.first
         broker.dying += [Dying(group, offset) for offset in range(part.first, part.end)]

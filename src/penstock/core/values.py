@@ -22,6 +22,20 @@ RELEASE: Final = 3
 REJECT: Final = 4
 EXTEND: Final = 5
 STARTED: Final = 6
+REQUEUE: Final = 7
+
+# Why messages are done for a group that never handed them to anyone (SEMANTICS 23).
+PURGED: Final = 0
+FILTERED: Final = 1
+EXPIRED: Final = 2
+DROPPED: Final = 3
+CANCELLED: Final = 4
+ELSEWHERE: Final = 5
+DISCARD_REASONS: Final = ("purged", "filtered", "expired", "dropped", "cancelled", "elsewhere")
+"""Their names, by number. ELSEWHERE: appended for another group alone (a redrive)."""
+
+MODES: Final = ("shared", "single")
+"""How a group hands out: to competing consumers, or to one active consumer in total order."""
 
 NO_DELAY: Final = 0xFFFFFFFF
 OFFSET_UNKNOWN: Final = 0xFFFFFFFFFFFFFFFF
@@ -90,15 +104,6 @@ class QueueSettings:
         """Every setting by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def differences(self, other: QueueSettings) -> str:
-        """Name each setting that differs, with both values; empty when equal."""
-        theirs = other.as_map()
-        return ", ".join(
-            f"{name} is {value!r}, not {theirs[name]!r}"
-            for name, value in self.as_map().items()
-            if value != theirs[name]
-        )
-
 
 _BOUNDS: Final = {
     "lease_ms": (100, HOLD_MS_MAX),
@@ -135,6 +140,39 @@ def _check_setting(name: str, value: Any) -> None:
         low, high = _BOUNDS[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """What a group was declared with. An ephemeral one lives in memory and ends with its last consumer."""
+
+    mode: str = "shared"
+    ephemeral: bool = False
+
+    def as_map(self) -> dict[str, Any]:
+        """Every setting by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
+    """Build settings from a declare's arguments; raises Refused (bad-setting) naming the first wrong one."""
+    known = {field.name for field in fields(GroupSettings)}
+    for name in arguments:
+        if name not in known:
+            raise Refused("bad-setting", f"a group has no setting {name!r}; there are {', '.join(sorted(known))}")
+    settings = GroupSettings(**arguments)
+    if settings.mode not in MODES:
+        raise Refused("bad-setting", f"mode must be one of {', '.join(MODES)}, not {settings.mode!r}")
+    if not isinstance(settings.ephemeral, bool):
+        raise Refused("bad-setting", f"ephemeral must be true or false, not {settings.ephemeral!r}")
+    return settings
+
+
+def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """Name each setting that differs, with both values; empty when equal."""
+    return ", ".join(
+        f"{name} is {value!r}, not {theirs[name]!r}" for name, value in ours.items() if value != theirs[name]
+    )
 
 
 def check_name(name: Any) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.core import delivery, settling
 from penstock.core.broker import Dying
 from penstock.core.definitions import find_queue
+from penstock.core.group import Group
+from penstock.core.groups import default_group
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer
@@ -59,7 +61,7 @@ class DeadLetters:
             self._loading = False
             again = []
             for one in messages:
-                if not one.group.queue.deleted:
+                if not one.group.deleted:
                     position = one.group.queue.log.block_at(one.offset).position
                     stored = loaded.get(position) or self._engine.blocks.get(position)
                     if stored is None:  # evicted or moved meanwhile: once more
@@ -84,7 +86,7 @@ class DeadLetters:
         missing_bytes = 0
         while self._waiting and len(messages) < _SLICE_MESSAGES and missing_bytes < _SLICE_BYTES:
             one = self._waiting.popleft()
-            if one.group.queue.deleted:
+            if one.group.deleted:
                 continue
             messages.append(one)
             ref = one.group.queue.log.block_at(one.offset)
@@ -101,6 +103,7 @@ class DeadLetters:
         failures = group.history.get(offset, [])
         provenance: dict[str, Any] = {
             "queue": queue.name,
+            **({"group": group.name} if group.name else {}),
             "offset": offset,
             "attempts": run.attempts,
             "reason": failures[-1].reason if failures else "",
@@ -114,11 +117,14 @@ class DeadLetters:
 
 
 class Redrive:
-    """Moves the dead letters of one queue back to it; a sink, because it consumes like any connection."""
+    """Moves dead letters back to the groups of one queue that they came from; a sink, because it consumes like any
+    connection.
+    """
 
-    def __init__(self, engine: Engine, queue: Queue, session: int, request: int, limit: int) -> None:
+    def __init__(self, engine: Engine, groups: list[Group], session: int, request: int, limit: int) -> None:
         self._engine = engine
-        self._target = queue
+        self._target = groups[0].queue
+        self._groups = {group.name: group for group in groups}
         self._asker = (session, request)
         self._limit = limit or 1 << 62
         self._moved = 0
@@ -154,8 +160,9 @@ class Redrive:
         session = engine.broker.sessions[self._session]
         session.marks_started = True  # and it never marks one: what it loses comes back free
         name = "redrive"
+        group = default_group(engine.broker, source, engine.clock_ms())
         self._consumer = delivery.consume(
-            engine.broker, session, source, 1, _REDRIVE_PREFETCH, _REDRIVE_BYTES, name, consumers_max=1
+            engine.broker, session, group, 1, _REDRIVE_PREFETCH, _REDRIVE_BYTES, name, consumers_max=1
         )
         engine.wake()
 
@@ -205,11 +212,12 @@ class Redrive:
         return self._complete
 
     def _move(self, tag: int, block: bytes) -> None:
-        original, came_from = self._engine.codec.redriven(block)
+        original, queue, group_name = self._engine.codec.redriven(block)
         broker, now_ms = self._engine.broker, self._engine.clock_ms()
         session = broker.sessions[self._session]
-        if came_from == self._target.name:
-            self._moved += settling.move(broker, session, tag, self._target, original, now_ms)
+        group = self._groups.get(group_name) if queue == self._target.name else None
+        if group is not None and not group.deleted:
+            self._moved += settling.move(broker, session, tag, group, original, now_ms)
         else:
             self._kept += session.extend(tag, tag + 1, now_ms + HOLD_MS_MAX)
 

@@ -22,6 +22,7 @@ from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Acked,
     Dead,
+    Discarded,
     Fact,
     Moved,
     Noted,
@@ -46,7 +47,7 @@ from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
 """A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
-_SECOND_HALVES: Final = (Dead, Acked, Noted)
+_SECOND_HALVES: Final = (Dead, Acked, Discarded, Noted)
 """Facts that may end what the fact before them began (a dead letter, a redrive, a block with message ids): one batch
 for both (I14, I9)."""
 

@@ -15,17 +15,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core import finding
-from penstock.core.definitions import find_queue
+from penstock.core.group import Group
+from penstock.core.groups import find_group
 from penstock.core.log import BlockRef
-from penstock.core.queue import Queue
 from penstock.core.selectors import Fields, Predicate, compile_selector
 from penstock.core.values import Refusal
 from penstock.engine.interface import BlockColumns, StoredBlock
-from penstock.engine.queries import DEAD, Query, read_query
+from penstock.engine.queries import DEAD, Origin, Query, read_query
 
 if TYPE_CHECKING:
+    from penstock.engine.arguments import Call
     from penstock.engine.engine import Engine
-    from penstock.engine.requests import Call
 
 SCAN_BYTES_MAX: Final = 8 * 1024 * 1024
 """Blocks that one request looks at."""
@@ -49,8 +49,9 @@ def find(call: Call) -> None:
     offset = arguments.number("offset", 0)
     count = arguments.number("count", 100, 1, FIND_COUNT_MAX)
     bytes_max = min(arguments.number("bytes_max", FIND_BYTES_MAX, 1), FIND_BYTES_MAX)
-    queue = find_queue(engine.broker, arguments.text("queue", None))
-    arguments.end()
+    name = arguments.optional("group")
+    queue = call.queue()
+    group = find_group(queue, name or "")
     if query.state == DEAD:
         letters = engine.broker.names.get(queue.dead_letter_name)
         if letters is None:
@@ -58,9 +59,9 @@ def find(call: Call) -> None:
             reply = {"queue": queue.dead_letter_name, "found": nothing, "next_offset": None}
             engine.sinks[call.session.number].reply(call.request, reply)
             return
-        query = query._replace(state=None, came_from="" if letters is queue else queue.name)
-        queue = letters
-    engine.finder.add(Find(engine, (call.session.number, call.request), queue, query, offset, count, bytes_max))
+        query = query._replace(state=None, came_from=Origin(None if letters is queue else queue.name, name))
+        group = letters.group
+    engine.finder.add(Find(engine, (call.session.number, call.request), group, query, offset, count, bytes_max))
 
 
 class Finder:
@@ -95,7 +96,7 @@ class Find:
         self,
         engine: Engine,
         asker: tuple[int, int],
-        queue: Queue,
+        group: Group,
         query: Query,
         offset: int,
         count: int,
@@ -103,11 +104,12 @@ class Find:
     ) -> None:
         self._engine = engine
         self._asker = asker
-        self._queue = queue
+        self._group = group
+        self._queue = group.queue
         self._query = query
         self._columns = query.columns
         self._predicate: Predicate | None = compile_selector(query.where.tree) if query.where else None
-        self._offset = max(offset, queue.log.start_offset)
+        self._offset = max(offset, group.queue.log.start_offset)
         self._count = count
         self._bytes_left = bytes_max
         self._scan_bytes_left = SCAN_BYTES_MAX
@@ -117,7 +119,7 @@ class Find:
         """Look at the next slice; its blocks may have to be read first."""
         if self._asker[0] not in self._engine.sinks:
             return
-        if self._queue.deleted:
+        if self._queue.deleted or self._group.deleted:
             self._refuse(Refusal("queue-deleted", f"queue {self._queue.name!r} was deleted during the search"))
             return
         slice_ = self._next_slice()
@@ -141,7 +143,7 @@ class Find:
     def _next_slice(self) -> Slice:
         """Plan what to look at: parts of blocks that each hold one span, or a part of one."""
         engine, query = self._engine, self._query
-        group, log = self._queue.group, self._queue.log
+        group, log = self._group, self._queue.log
         held, now_ms = finding.holdings(engine.broker, group), engine.clock_ms()
         parts: list[tuple[BlockRef, finding.Span]] = []
         offset, size_bytes, messages = self._offset, 0, 0
@@ -216,7 +218,7 @@ class Find:
         return left
 
     def _entry(self, span: finding.Span, offset: int, time_ms: int, block: bytes) -> dict[str, Any]:
-        failures = self._queue.group.history.get(offset)
+        failures = self._group.history.get(offset)
         return {
             "offset": offset,
             "state": span.state if self._query.came_from is None else DEAD,
@@ -253,6 +255,8 @@ def _fields_of(row: tuple[Any, Any, Any], attempts: int, time_ms: int, persisten
     return _new(Fields, (headers or _NOTHING, properties or _NOTHING, key, attempts, time_ms, persistent))
 
 
-def _came_from(properties: dict[str, Any] | None, queue: str) -> bool:
+def _came_from(properties: dict[str, Any] | None, origin: Origin) -> bool:
     dead = properties and properties.get("dead")
-    return isinstance(dead, dict) and queue in ("", dead.get("queue"))
+    if not isinstance(dead, dict):
+        return False
+    return origin.queue in (None, dead.get("queue")) and origin.group in (None, dead.get("group", ""))

@@ -92,8 +92,8 @@ class BlockCodec(Protocol):
         """Return message ``index`` alone, with its provenance added to its properties."""
         ...
 
-    def redriven(self, block: bytes) -> tuple[bytes, str | None]:
-        """Return a dead letter as the message it was, and the queue it came from (None: not a dead letter)."""
+    def redriven(self, block: bytes) -> tuple[bytes, str | None, str]:
+        """Return a dead letter as the message it was, the queue (None: not a dead letter) and group it came from."""
         ...
 
 
@@ -102,6 +102,7 @@ class EngineLimits:
     """Bounds of the engine; the settings file documents each with its reason."""
 
     queues_max: int = 100_000
+    groups_per_queue_max: int = 1000
     routes_per_session_max: int = 65_536
     consumers_per_session_max: int = 65_536
     prefetch_messages_max: int = 100_000

@@ -11,7 +11,7 @@ from penstock.core.values import Refused
 from penstock.engine.interface import BODIES
 
 if TYPE_CHECKING:
-    from penstock.engine.requests import Arguments
+    from penstock.engine.arguments import Arguments
 
 DEAD: Final = "dead"
 """In the dead-letter queue; the other states are core's."""
@@ -19,9 +19,16 @@ STATES: Final = (finding.READY, finding.SCHEDULED, finding.LEASED, finding.DYING
 _U64_MAX: Final = 0xFFFFFFFFFFFFFFFF
 
 
+class Origin(NamedTuple):
+    """Where dead letters came from; None is any queue, any group."""
+
+    queue: str | None
+    group: str | None
+
+
 class Query(NamedTuple):
     """What is looked for. ``since_ms`` is included, ``until_ms`` is not. ``came_from`` keeps to dead letters
-    of that queue; "" means of any."""
+    from there."""
 
     state: str | None = None
     where: Selector | None = None
@@ -29,7 +36,7 @@ class Query(NamedTuple):
     key: str | None = None
     since_ms: int = 0
     until_ms: int = _U64_MAX
-    came_from: str | None = None
+    came_from: Origin | None = None
 
     @property
     def columns(self) -> frozenset[str]:

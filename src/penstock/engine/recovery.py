@@ -16,21 +16,26 @@ from penstock.core.broker import Broker
 from penstock.core.facts import (
     ACKED,
     DEAD,
+    DISCARDED,
     FAILED,
     LEASED,
     MOVED,
     NOTED,
     PUBLISHED,
     PUBLISHED_HEADER,
-    PURGED,
     REPEATED,
     Declared,
     Deleted,
+    GroupDeclared,
+    GroupDeleted,
+    Paused,
     decode,
 )
+from penstock.core.group import Group
 from penstock.core.queue import Queue, SequenceRun, Stream
+from penstock.core.ranges import RangeSet
 from penstock.core.runs import RunState
-from penstock.core.values import Failure, QueueSettings
+from penstock.core.values import Failure, GroupSettings, QueueSettings
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
-_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, PURGED, NOTED, REPEATED})
+_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, DISCARDED, NOTED, REPEATED})
 
 
 class Recovery:
@@ -88,7 +93,7 @@ class Recovery:
                 if number in queues and position >= applied.get(number, 0):
                     broker.apply(decode(payload))
             else:
-                self._replay_definition(broker, payload)
+                self._replay_definition(position, payload)
         broker.dropped.clear()
 
     def finish(self) -> None:
@@ -101,11 +106,15 @@ class Recovery:
                 count_live(block.position, block.size_bytes)
         engine.blocks.durable_position = engine.journal.durable_position
 
-    def _replay_definition(self, broker: Broker, payload: memoryview) -> None:
-        fact = decode(payload)
+    def _replay_definition(self, position: int, payload: memoryview) -> None:
+        fact, broker = decode(payload), self._engine.broker
         if isinstance(fact, Declared) and fact.queue in broker.queues:
             return
         if isinstance(fact, Deleted) and fact.queue not in broker.queues:
+            return
+        if isinstance(fact, (GroupDeclared, GroupDeleted, Paused)) and (
+            fact.queue not in broker.queues or position < self._applied.get(fact.queue, 0)
+        ):
             return
         broker.apply(fact)
 
@@ -126,25 +135,22 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
     """One queue's part, to be joined off the loop: a JSON head after its length, then the columns whose sizes it names:
     the log's three, and the four of the message ids where the queue deduplicates.
     """
-    group = queue.group
     columns: tuple[bytes, ...] = ()
     head: dict[str, Any] = {
         "queue": queue.number,
-        "group": group.number,
+        "group": queue.group.number,
         "name": queue.name,
         "settings": queue.settings.as_map(),
         "created_at_ms": queue.created_at_ms,
+        "paused": queue.paused,
         "applied": applied,
     }
-    if queue.settings.durable:
+    if queue.durable:
         columns = (*queue.log.columns(), *(queue.dedup.columns() if queue.dedup is not None else ()))
         head |= {
             "start": queue.log.start_offset,
             "next": queue.log.next_offset,
-            "cursor": group.next_offset,
-            "counters": group.counters.values(),
-            "runs": group.outstanding.states(),
-            "history": list(group.history.items()),
+            "groups": [_snapshot_group(group) for group in queue.groups.values() if group.durable],
             "streams": [
                 (p, s.last_sequence, [run.values() for run in s.runs], list(s.gaps)) for p, s in queue.streams.items()
             ],
@@ -154,18 +160,38 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
     return _HEAD_BYTES.pack(len(text)), text, *columns
 
 
+def _snapshot_group(group: Group) -> dict[str, Any]:
+    return {
+        "number": group.number,
+        "name": group.name,
+        "settings": group.settings.as_map(),
+        "declared": group.declared,
+        "paused": group.paused,
+        "cursor": group.next_offset,
+        "passed": list(group.passed),
+        "counters": group.counters.values(),
+        "runs": group.outstanding.states(),
+        "history": list(group.history.items()),
+    }
+
+
 def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
     start = _HEAD_BYTES.size
     end = start + _HEAD_BYTES.unpack_from(part)[0]
     head = json.loads(part[start:end])
     settings = QueueSettings(**head["settings"])
     broker.apply(Declared(head["queue"], head["group"], head["name"], settings, head["created_at_ms"]))
+    queue = broker.queues[head["queue"]]
     if settings.durable:
         columns = []
         for size in head["columns"]:
             start, end = end, end + size
             columns.append(part[start:end])
-        _restore_log(broker.queues[head["queue"]], head, columns)
+        _restore_log(queue, head, columns)
+        for state in head["groups"]:
+            _restore_group(broker, queue, state)
+        _restore_streams(queue, head["streams"])
+    queue.paused = head["paused"]
     return head["queue"], head["applied"]
 
 
@@ -175,17 +201,23 @@ def _restore_log(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> No
     if queue.dedup is not None:
         digests, noted, times, mark_firsts = window
         queue.dedup.restore((digests, noted, times, mark_firsts))
-    _restore_group(queue, head)
 
 
-def _restore_group(queue: Queue, head: dict[str, Any]) -> None:
-    group = queue.group
-    group.next_offset = head["cursor"]
-    counters = group.counters
-    counters.acked, counters.dead, counters.purged, counters.redelivered = head["counters"]
-    group.outstanding.restore([RunState(*state) for state in head["runs"]])
-    group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in head["history"]}
-    for producer, last_sequence, runs, gaps in head["streams"]:
+def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
+    settings = GroupSettings(**state["settings"])
+    if state["declared"]:
+        broker.apply(GroupDeclared(queue.number, state["number"], state["name"], settings, state["cursor"], 0))
+    group = queue.groups[state["number"]]
+    group.next_offset = state["cursor"]
+    group.paused = state["paused"]
+    group.passed = RangeSet((first, end) for first, end in state["passed"])
+    group.counters.restore(state["counters"])
+    group.outstanding.restore([RunState(*run) for run in state["runs"]])
+    group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in state["history"]}
+
+
+def _restore_streams(queue: Queue, streams: list[Any]) -> None:
+    for producer, last_sequence, runs, gaps in streams:
         stream = queue.streams[producer] = Stream()
         stream.last_sequence = last_sequence
         stream.runs.extend(SequenceRun(*run) for run in runs)
@@ -197,12 +229,14 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
     yield broker.next_number, broker.next_producer, sorted(broker.producers)
     for number in sorted(broker.queues):
         queue = broker.queues[number]
-        yield number, queue.name, queue.settings, queue.group.number
-        if queue.settings.durable:
-            group = queue.group
+        yield number, queue.name, queue.settings, queue.group.number, queue.paused
+        if queue.durable:
             yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
-            yield group.next_offset, group.counters.values(), group.outstanding.states()
-            yield sorted(group.history.items())
+            for group in sorted(queue.groups.values(), key=lambda group: group.number):
+                if group.durable:
+                    yield group.number, group.name, group.settings, group.declared, group.paused
+                    yield group.next_offset, list(group.passed), group.counters.values(), group.outstanding.states()
+                    yield sorted(group.history.items())
             yield sorted(
                 (p, s.last_sequence, tuple(run.values() for run in s.runs), tuple(s.gaps))
                 for p, s in queue.streams.items()

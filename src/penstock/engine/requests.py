@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from penstock.core import definitions, delivery, publishing, settling
+from penstock.core import definitions, delivery, groups, publishing, settling
+from penstock.core.group import Group
 from penstock.core.log import BlockRef
-from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding
+from penstock.engine import finding, group_requests
+from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
 from penstock.engine.deadletters import Redrive
 from penstock.engine.interface import DeliveryOut, StoredBlock
 
@@ -21,67 +22,6 @@ if TYPE_CHECKING:
 LIST_LIMIT_MAX: Final = 1000
 PEEK_COUNT_MAX: Final = 1000
 PEEK_BYTES_MAX: Final = 1024 * 1024
-_U32_MAX: Final = 0xFFFFFFFF
-_U64_MAX: Final = 0xFFFFFFFFFFFFFFFF
-
-
-class Arguments:
-    """A command's arguments: read one by one, wrong and unknown ones refused by name."""
-
-    def __init__(self, command: str, values: dict[str, Any]) -> None:
-        self._command = command
-        self._values = dict(values)
-
-    def number(self, name: str, default: int | None, low: int = 0, high: int = _U64_MAX) -> int:
-        """Take a whole number within bounds; without a default it must be there."""
-        value = self._take(name, default)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
-        return value
-
-    def text(self, name: str, default: str | None) -> str:
-        """Take a text."""
-        value = self._take(name, default)
-        if not isinstance(value, str):
-            raise Refused("bad-setting", f"{name} must be a text, not {value!r}")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        """Take a truth value."""
-        value = self._take(name, default)
-        if not isinstance(value, bool):
-            raise Refused("bad-setting", f"{name} must be true or false, not {value!r}")
-        return value
-
-    def optional(self, name: str) -> Any:
-        """Take a value that may be missing."""
-        return self._values.pop(name, None)
-
-    def rest(self) -> dict[str, Any]:
-        """Take all that is left."""
-        values, self._values = self._values, {}
-        return values
-
-    def end(self) -> None:
-        """Refuse what was not taken."""
-        if self._values:
-            names = ", ".join(sorted(map(repr, self._values)))
-            raise Refused("bad-setting", f"{self._command} has no argument {names}")
-
-    def _take(self, name: str, default: Any) -> Any:
-        value = self._values.pop(name, default)
-        if value is None:
-            raise Refused("bad-setting", f"{self._command} needs {name}")
-        return value
-
-
-class Call(NamedTuple):
-    """One command under way."""
-
-    engine: Engine
-    session: Session
-    request: int
-    arguments: Arguments
 
 
 def perform(
@@ -115,7 +55,7 @@ def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:
 
 
 def _queue_describe(call: Call) -> dict[str, Any]:
-    queue = _named_queue(call.engine, call.arguments)
+    queue = call.queue()
     return definitions.describe(call.engine.broker, queue)
 
 
@@ -129,19 +69,19 @@ def _queue_list(call: Call) -> dict[str, Any]:
 
 
 def _queue_purge(call: Call) -> dict[str, Any]:
-    return {"purged": definitions.purge(call.engine.broker, _named_queue(call.engine, call.arguments))}
+    return {"purged": definitions.purge(call.engine.broker, call.groups())}
 
 
 def _queue_delete(call: Call) -> dict[str, Any]:
     if_empty = call.arguments.flag("if_empty", False)
     if_unused = call.arguments.flag("if_unused", False)
-    queue = _named_queue(call.engine, call.arguments)
+    queue = call.queue()
     return {"deleted": definitions.delete(call.engine.broker, queue, if_empty, if_unused)}
 
 
 def _queue_redrive(call: Call) -> None:
     limit = call.arguments.number("limit", 0)
-    Redrive(call.engine, _named_queue(call.engine, call.arguments), call.session.number, call.request, limit).start()
+    Redrive(call.engine, call.groups(), call.session.number, call.request, limit).start()
 
 
 def _producer_open(call: Call) -> dict[str, Any]:
@@ -153,7 +93,7 @@ def _producer_open(call: Call) -> dict[str, Any]:
 
 
 def _route_open(call: Call) -> dict[str, Any]:
-    route = call.arguments.number("route", None, 0, _U32_MAX)
+    route = call.arguments.number("route", None, 0, U32_MAX)
     exchange = call.arguments.text("exchange", "")
     routing_key = call.arguments.text("routing_key", None)
     call.arguments.end()
@@ -163,7 +103,7 @@ def _route_open(call: Call) -> dict[str, Any]:
 
 
 def _route_close(call: Call) -> dict[str, Any]:
-    route = call.arguments.number("route", None, 0, _U32_MAX)
+    route = call.arguments.number("route", None, 0, U32_MAX)
     call.arguments.end()
     if call.session.routes.pop(route, None) is None:
         raise Refused("unknown-route", f"this connection has no route {route}")
@@ -172,26 +112,29 @@ def _route_close(call: Call) -> dict[str, Any]:
 
 def _credit(engine: Engine, arguments: Arguments, low: int) -> tuple[int, int]:
     limits = engine.limits
-    messages = arguments.number("prefetch_messages", 200, low, _U32_MAX)
-    size_bytes = arguments.number("prefetch_bytes", 16 * 1024 * 1024, low, _U64_MAX)
+    messages = arguments.number("prefetch_messages", 200, low, U32_MAX)
+    size_bytes = arguments.number("prefetch_bytes", 16 * 1024 * 1024, low, U64_MAX)
     return min(messages, limits.prefetch_messages_max), min(size_bytes, limits.prefetch_bytes_max)
 
 
 def _consume(call: Call) -> dict[str, Any]:
-    number = call.arguments.number("consumer", None, 0, _U32_MAX)
-    group = call.arguments.text("group", "")
-    name = call.arguments.text("name", "")
+    number = call.arguments.number("consumer", None, 0, U32_MAX)
+    group_name = call.arguments.text("group", "")
+    name = call.arguments.text("name", "")[:255]
+    priority = call.arguments.number("priority", 0, -I32_MAX, I32_MAX)
+    exclusive = call.arguments.flag("exclusive", False)
     credit = _credit(call.engine, call.arguments, 1)
-    queue = _named_queue(call.engine, call.arguments)
-    if group:
-        raise Refused("unknown-group", f"queue {queue.name!r} has no group {group!r}; the default group is ''")
+    queue = call.queue()
+    broker = call.engine.broker
+    group = groups.find_group(queue, group_name) if group_name else groups.default_group(broker, queue, call.now_ms)
+    delivery.check_exclusive(group, exclusive)
     limit = call.engine.limits.consumers_per_session_max
-    delivery.consume(call.engine.broker, call.session, queue, number, *credit, name[:255], limit)
-    return {"lease_ms": queue.settings.lease_ms, "queue_id": queue.number}
+    delivery.consume(broker, call.session, group, number, *credit, name, limit, priority, exclusive)
+    return {"lease_ms": queue.settings.lease_ms, "queue_id": queue.number, "group_id": group.number}
 
 
 def _flow(call: Call) -> dict[str, Any]:
-    number = call.arguments.number("consumer", None, 0, _U32_MAX)
+    number = call.arguments.number("consumer", None, 0, U32_MAX)
     credit = _credit(call.engine, call.arguments, 0)
     call.arguments.end()
     delivery.set_credit(call.engine.broker, call.session, number, *credit)
@@ -199,7 +142,7 @@ def _flow(call: Call) -> dict[str, Any]:
 
 
 def _cancel(call: Call) -> dict[str, Any]:
-    number = call.arguments.number("consumer", None, 0, _U32_MAX)
+    number = call.arguments.number("consumer", None, 0, U32_MAX)
     release = call.arguments.flag("release", False)
     call.arguments.end()
     delivery.remove_consumer(call.engine.broker, delivery.find_consumer(call.session, number))
@@ -213,7 +156,8 @@ def _peek(call: Call) -> None:
     offset = call.arguments.number("offset", 0)
     count = call.arguments.number("count", 100, 1, PEEK_COUNT_MAX)
     bytes_max = min(call.arguments.number("bytes_max", PEEK_BYTES_MAX, 1), PEEK_BYTES_MAX)
-    queue = _named_queue(call.engine, call.arguments)
+    group = call.group()
+    queue = group.queue
     if partition:
         raise Refused("bad-setting", f"queue {queue.name!r} has one partition, 0")
     first = max(offset, queue.log.start_offset)
@@ -227,7 +171,7 @@ def _peek(call: Call) -> None:
     def arrived(loaded: dict[int, StoredBlock]) -> None:
         sink = call.engine.sinks.get(call.session.number)
         if sink is not None:
-            sink.peeked(call.request, _peek_entries(call.engine, queue, blocks, {**at_hand, **loaded}, first, count))
+            sink.peeked(call.request, _peek_entries(call.engine, group, blocks, {**at_hand, **loaded}, first, count))
 
     if missing:
         call.engine.load(missing, arrived)
@@ -236,21 +180,19 @@ def _peek(call: Call) -> None:
 
 
 def _peek_entries(
-    engine: Engine, queue: Queue, blocks: list[BlockRef], stored: dict[int, StoredBlock], first: int, count: int
+    engine: Engine, group: Group, blocks: list[BlockRef], stored: dict[int, StoredBlock], first: int, count: int
 ) -> list[DeliveryOut]:
-    """Up to ``count`` messages from ``first`` on that the default group is not done with."""
+    """Up to ``count`` messages from ``first`` on that the group is not done with."""
     entries: list[DeliveryOut] = []
     for block in blocks:
         time_ms, data = stored[block.position]
         offset = max(first, block.first)
         while offset < block.end and count:
-            if not queue.group.is_open(offset):
+            if not group.is_open(offset):
                 offset += 1
                 continue
-            end = offset + 1
-            run = queue.group.outstanding.find(offset)
-            limit = min(block.end, run.end if run else block.end, offset + count)
-            end = max(end, limit)
+            run = group.outstanding.find(offset)
+            end = min(block.end, offset + count, run.end if run else group.untouched_until(offset))
             attempts, failures = (run.attempts, run.failures) if run else (0, 0)
             part = engine.codec.slice(data, offset - block.first, end - block.first)
             entries.append(DeliveryOut(0, attempts, failures, 0, offset, time_ms, 0, part, end - offset))
@@ -262,14 +204,14 @@ def _peek_entries(
 def _status(call: Call) -> dict[str, Any]:
     call.arguments.end()
     broker = call.engine.broker
-    groups = [queue.group for queue in broker.queues.values()]
+    all_groups = [group for queue in broker.queues.values() for group in queue.groups.values()]
     return {
         "boot_epoch": broker.boot_epoch,
         "queues": len(broker.queues),
-        "consumers": sum(len(group.consumers) for group in groups),
+        "consumers": sum(len(group.consumers) for group in all_groups),
         "messages": sum(definitions.waiting_count(queue) for queue in broker.queues.values()),
-        "acked": sum(group.counters.acked for group in groups),
-        "redelivered": sum(group.counters.redelivered for group in groups),
+        "acked": sum(group.counters.acked for group in all_groups),
+        "redelivered": sum(group.counters.redelivered for group in all_groups),
         "delivered": call.engine.delivered,
         "commits": call.engine.commits,
         "journal_bytes": call.engine.journal.total_bytes,
@@ -278,12 +220,6 @@ def _status(call: Call) -> dict[str, Any]:
         "segments": len(call.engine.journal.segments),
         "storage": "failed" if call.engine.failure else "full" if broker.storage_full else "ok",
     }
-
-
-def _named_queue(engine: Engine, arguments: Arguments) -> Queue:
-    name = arguments.text("queue", None)
-    arguments.end()
-    return definitions.find_queue(engine.broker, name)
 
 
 _Handler = Callable[[Call], dict[str, Any] | None]
@@ -295,6 +231,11 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "queue_purge": _queue_purge,
     "queue_delete": _queue_delete,
     "queue_redrive": _queue_redrive,
+    "queue_pause": group_requests.queue_pause,
+    "group_declare": group_requests.group_declare,
+    "group_delete": group_requests.group_delete,
+    "group_list": group_requests.group_list,
+    "group_describe": group_requests.group_describe,
     "peek": _peek,
     "find": finding.find,
     "status": _status,

@@ -57,14 +57,14 @@ class WireBlockCodec:
         properties["dead"] = provenance
         return blocks.replace_properties(single, [properties])
 
-    def redriven(self, block: bytes) -> tuple[bytes, str | None]:
-        """Return a dead letter as the message it was, and the queue it came from; None for what is no dead letter."""
+    def redriven(self, block: bytes) -> tuple[bytes, str | None, str]:
+        """Return a dead letter as the message it was, the queue and the group it came from; None: no dead letter."""
         properties = _properties(block)
         provenance = properties.pop("dead", None)
         if not isinstance(provenance, dict):
-            return block, None
+            return block, None, ""
         properties["redriven"] = provenance
-        return blocks.replace_properties(block, [properties]), provenance.get("queue")
+        return blocks.replace_properties(block, [properties]), provenance.get("queue"), provenance.get("group", "")
 
 
 def _properties(block: bytes) -> dict[str, Any]:

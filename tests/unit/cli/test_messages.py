@@ -62,6 +62,7 @@ def test_a_dead_letter_shows_its_history() -> None:
                 "reason": "ValueError: no\n\nTraceback",
             }
         ],
+        "group": "",
     }
     assert render([message(dead=dead)], MessageFormat.TEXT) == b"       7  body  dead: max-failures\n"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.core import definitions, delivery, publishing, settling
+from penstock.core import definitions, delivery, groups, publishing, settling
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import Fact, Published
+from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer, Session
-from penstock.core.values import QueueSettings
+from penstock.core.values import GroupSettings, QueueSettings
 from penstock.net.codec import WireBlockCodec
 
 UNLIMITED_BYTES = 1 << 30
@@ -73,8 +74,14 @@ class Core:
         size_bytes: int = UNLIMITED_BYTES,
         number: int = 1,
         name: str = "",
+        group: Group | None = None,
+        **options: Any,
     ) -> Consumer:
-        return delivery.consume(self.broker, session, queue, number, messages, size_bytes, name, 100)
+        group = group or groups.default_group(self.broker, queue, self.now_ms)
+        return delivery.consume(self.broker, session, group, number, messages, size_bytes, name, 100, **options)
+
+    def group(self, queue: Queue, name: str, start: int = 0, **settings: Any) -> Group:
+        return groups.declare_group(self.broker, queue, name, GroupSettings(**settings), start, self.now_ms, 100)[0]
 
     def dispatch(self) -> list[Delivery]:
         delivery.wake_delayed(self.broker, self.now_ms)

@@ -2,7 +2,7 @@ import pytest
 from tests.unit.core.harness import Core
 
 from penstock.core import definitions
-from penstock.core.facts import Declared, Deleted, ProducerOpened, ProducersExpired, Purged
+from penstock.core.facts import Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
 from penstock.core.values import QueueSettings, Refused
 
 
@@ -95,16 +95,16 @@ def test_a_purge_leaves_leased_messages(core: Core) -> None:
     worker = core.fill(queue, 5)
     core.consume(worker, queue, messages=2)
     core.dispatch()
-    assert definitions.purge(core.broker, queue) == 3
+    assert definitions.purge(core.broker, queue.keepers()) == 3
     assert core.settle(worker, 1, (1, 2)) == []
-    assert definitions.purge(core.broker, queue) == 0
-    assert len(core.recorded(Purged)) == 1
+    assert definitions.purge(core.broker, queue.keepers()) == 0
+    assert len(core.recorded(Discarded)) == 1
 
 
 def test_a_purge_takes_what_is_not_durable_yet(core: Core) -> None:
     queue = core.queue()
     core.fill(queue, 5, visible=False)
-    assert definitions.purge(core.broker, queue) == 5
+    assert definitions.purge(core.broker, queue.keepers()) == 5
     assert queue.group.ready_count == 0
 
 

@@ -162,7 +162,7 @@ def test_consumers_are_numbered_by_their_connection(core: Core) -> None:
     assert consumer.name == session.name
     refused: list[tuple[Callable[[], object], str]] = [
         (lambda: core.consume(session, queue, number=3), "consumer-exists"),
-        (lambda: delivery.consume(core.broker, session, queue, 4, 1, 1, "", 1), "limit-reached"),
+        (lambda: delivery.consume(core.broker, session, queue.group, 4, 1, 1, "", 1), "limit-reached"),
         (lambda: delivery.find_consumer(session, 9), "unknown-consumer"),
     ]
     for call, code in refused:

@@ -162,7 +162,7 @@ def test_a_purge_forgets_messages_and_not_their_ids(core: Core) -> None:
 
     session = producer(core)
     publish(core, session, 1, "a")
-    purge(core.broker, core.broker.queues[1])
+    purge(core.broker, core.broker.queues[1].keepers())
     assert publish(core, session, 2, "a") == [(DUPLICATE, "", 2, 1, 0)]
 
 

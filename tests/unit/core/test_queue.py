@@ -1,125 +1,7 @@
-import pytest
-
-from penstock.core.facts import Acked, Dead, Failed, Leased, Purged
-from penstock.core.queue import Group, Queue, Stream
-from penstock.core.values import FAILURES_KEPT_MAX, OFFSET_UNKNOWN, Failure, QueueSettings
-
-
-def group_of(count: int, handed_out: int = 0) -> Group:
-    """A group over ``count`` messages, one block, ``handed_out`` of them leased."""
-    queue = Queue(1, 2, "jobs", QueueSettings(), 0, 0)
-    queue.log.append(count, 100, 1)
-    queue.log.visible = count
-    if handed_out:
-        queue.group.apply_leased(Leased(1, 2, 0, handed_out))
-    return queue.group
-
-
-def failed(first: int, end: int, due_ms: int = 0, dying: bool = False, time_ms: int = 1) -> Failed:
-    return Failed(1, 2, first, end, due_ms, dying, Failure(time_ms, 1, "w", "why"))
-
-
-def test_every_message_is_in_one_state_at_any_time() -> None:
-    """I12."""
-    group = group_of(10, handed_out=6)
-    assert (group.ready_count, group.leased_count) == (4, 6)
-    group.apply_acked(Acked(1, 2, ((0, 2),)))
-    group.give_back(2, 3)
-    group.apply_failed(failed(3, 4, due_ms=50))
-    group.delay(3, 4, 50)
-    assert (group.ready_count, group.leased_count, group.delayed_count) == (5, 2, 1)
-    assert group.counters.values() == (2, 0, 0, 0)
-
-
-def test_low_offset_is_the_first_message_not_done() -> None:
-    group = group_of(10, handed_out=4)
-    assert group.low_offset == 0
-    group.apply_acked(Acked(1, 2, ((0, 1), (2, 3))))
-    assert group.low_offset == 1
-    assert [group.is_open(offset) for offset in range(5)] == [False, True, False, True, True]
-    group.apply_acked(Acked(1, 2, ((1, 2), (3, 4))))
-    assert group.low_offset == 4
-
-
-def test_what_comes_back_is_ready_in_offset_order() -> None:
-    """I8."""
-    group = group_of(10, handed_out=8)
-    for first, end in ((6, 8), (1, 2), (3, 5)):
-        group.give_back(first, end)
-    taken = []
-    while (lowest := group.first_returned()) is not None:
-        group.take_returned(lowest[0] + 1)
-        taken.append(lowest[0])
-    assert taken == [1, 3, 4, 6, 7]
-
-
-def test_delayed_messages_wake_when_due_and_not_before() -> None:
-    group = group_of(10, handed_out=4)
-    group.delay(2, 3, 500)
-    group.delay(0, 1, 900)
-    assert group.next_due_ms() == 500
-    assert not group.wake(499)
-    assert group.wake(500)
-    assert group.first_returned() == (2, 3)
-    assert (group.delayed_count, group.returned_count) == (1, 1)
-
-
-def test_a_redelivery_counts_and_a_first_delivery_does_not() -> None:
-    group = group_of(10, handed_out=3)
-    group.apply_leased(Leased(1, 2, 1, 3))
-    assert group.counters.redelivered == 2
-    assert [state.attempts for state in group.outstanding.states()] == [1, 2]
-
-
-def test_history_keeps_the_first_and_the_latest_failures() -> None:
-    group = group_of(1, handed_out=1)
-    for time_ms in range(30):
-        group.apply_failed(failed(0, 1, time_ms=time_ms))
-    times = [failure.time_ms for failure in group.history[0]]
-    assert len(times) == FAILURES_KEPT_MAX
-    assert times == [0, *range(15, 30)]
-
-
-@pytest.mark.parametrize("messages", [2, 40])
-def test_history_goes_with_its_message(messages: int) -> None:
-    """I13."""
-    group = group_of(40, handed_out=messages)
-    group.apply_failed(failed(0, messages))
-    group.apply_acked(Acked(1, 2, ((0, 1),)))
-    assert 0 not in group.history
-    group.apply_purged(Purged(1, 2, ((1, messages),)))
-    assert group.history == {}
-
-
-def test_a_dead_message_is_out_and_counted() -> None:
-    group = group_of(3, handed_out=2)
-    group.apply_failed(failed(1, 2, dying=True))
-    group.apply_dead(Dead(1, 2, 1, 9, 0))
-    assert group.counters.dead == 1
-    assert not group.is_open(1)
-    assert group.history == {}
-
-
-def test_a_purge_takes_ready_and_delayed_messages_and_leaves_the_leased() -> None:
-    """SEMANTICS 15."""
-    group = group_of(10, handed_out=6)
-    group.give_back(4, 5)
-    group.delay(1, 3, 99)
-    assert group.take_unleased() == ((1, 3), (4, 5), (6, 10))
-    assert (group.returned_count, group.delayed_count) == (0, 0)
-    group.apply_purged(Purged(1, 2, ((1, 3), (4, 5), (6, 10))))
-    assert group.counters.purged == 7
-    assert group.next_offset == 10
-    assert group.outstanding.message_count() == 3
-
-
-def test_after_a_restart_nothing_is_leased() -> None:
-    group = group_of(10, handed_out=6)
-    group.apply_failed(failed(0, 1, due_ms=700))
-    group.apply_failed(failed(1, 3, dying=True))
-    assert group.reopen() == [1, 2]
-    assert (group.delayed_count, group.dying_count, group.returned_count, group.leased_count) == (1, 2, 3, 0)
-    assert group.next_due_ms() == 700
+from penstock.core.facts import Acked, GroupDeclared, Leased
+from penstock.core.group import Group
+from penstock.core.queue import Queue, Stream
+from penstock.core.values import OFFSET_UNKNOWN, GroupSettings, QueueSettings
 
 
 def test_a_stream_answers_re_sends_with_the_offset_of_the_original() -> None:
@@ -157,10 +39,56 @@ def test_a_queue_names_its_dead_letter_queue() -> None:
     assert Queue(1, 2, "jobs", QueueSettings(dead_letter="graveyard"), 0, 0).dead_letter_name == "graveyard"
 
 
+def queue_of(count: int) -> Queue:
+    """A queue of ``count`` messages in one block."""
+    queue = Queue(1, 2, "jobs", QueueSettings(), 0, 0)
+    queue.log.append(count, 100, 1)
+    return queue
+
+
+def declared(queue: Queue, number: int, name: str, start: int = 0, ephemeral: bool = False) -> Group:
+    settings = GroupSettings(ephemeral=ephemeral)
+    group = queue.add_group(number, name, settings)
+    group.apply_declared(GroupDeclared(1, number, name, settings, start, 0))
+    return group
+
+
+def take(group: Group, end: int) -> None:
+    """Hand out and acknowledge everything below ``end``."""
+    first = group.next_offset
+    group.apply_leased(Leased(1, group.number, first, end))
+    group.apply_acked(Acked(1, group.number, ((first, end),)))
+
+
 def test_a_queue_is_done_with_what_all_its_groups_are_done_with() -> None:
-    queue = group_of(10, handed_out=4).queue
-    assert queue.low_offset == 0
-    queue.group.apply_acked(Acked(1, 2, ((0, 4),)))
+    queue = queue_of(10)
+    take(declared(queue, 2, ""), 4)
     assert queue.low_offset == 4
-    queue.groups[3] = Group(queue, 3)
+    declared(queue, 3, "billing")
     assert queue.low_offset == 0
+
+
+def test_a_default_group_that_nobody_uses_keeps_nothing_for_itself() -> None:
+    """SEMANTICS 9."""
+    queue = queue_of(10)
+    assert queue.low_offset == 0, "a queue without a group keeps everything"
+    take(declared(queue, 3, "billing"), 7)
+    assert queue.low_offset == 7
+
+
+def test_an_ephemeral_group_holds_messages_back_and_lets_none_go() -> None:
+    queue = queue_of(10)
+    take(declared(queue, 3, "watcher", ephemeral=True), 7)
+    assert queue.low_offset == 0, "without a lasting group everything is kept for those to come"
+    take(declared(queue, 4, "billing"), 9)
+    assert (queue.low_offset, queue.durable_low_offset) == (7, 9)
+
+
+def test_a_removed_default_group_is_undeclared_again() -> None:
+    queue = queue_of(10)
+    group = declared(queue, 2, "")
+    take(group, 4)
+    queue.remove_group(group)
+    assert group.deleted
+    assert not queue.group.declared
+    assert queue.groups == {2: queue.group}

@@ -1,4 +1,5 @@
-from penstock.core.queue import Group, Queue
+from penstock.core.group import Group
+from penstock.core.queue import Queue
 from penstock.core.session import Consumer, Deadlines, Session
 from penstock.core.values import QueueSettings
 

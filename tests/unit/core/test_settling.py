@@ -221,7 +221,7 @@ def test_a_move_ends_the_original_in_the_same_step(core: Core) -> None:
     source, worker = leased(core, 2)
     target = core.queue("target")
     core.facts.clear()
-    assert settling.move(core.broker, worker, 1, target, b"one", core.now_ms)
+    assert settling.move(core.broker, worker, 1, target.group, b"one", core.now_ms)
     assert [type(fact) for fact in core.facts] == [Published, Acked]
     assert (target.log.next_offset, source.group.counters.acked) == (1, 1)
 
@@ -231,5 +231,5 @@ def test_what_is_not_held_any_more_is_not_moved(core: Core) -> None:
     _, worker = leased(core, 1, lease_ms=1000)
     target = core.queue("target")
     core.pass_time(1000)
-    assert not settling.move(core.broker, worker, 1, target, b"one", core.now_ms)
+    assert not settling.move(core.broker, worker, 1, target.group, b"one", core.now_ms)
     assert target.log.next_offset == 0

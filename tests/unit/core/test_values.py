@@ -2,7 +2,15 @@ from typing import Any
 
 import pytest
 
-from penstock.core.values import NAME_BYTES_MAX, QueueSettings, Refused, backoff_ms, check_name, parse_settings
+from penstock.core.values import (
+    NAME_BYTES_MAX,
+    QueueSettings,
+    Refused,
+    backoff_ms,
+    check_name,
+    differences,
+    parse_settings,
+)
 
 
 @pytest.mark.parametrize("name", ["jobs", "ünïcödé 名前", "a" * NAME_BYTES_MAX, "with space", "a/../b"])
@@ -21,8 +29,8 @@ def test_other_names_are_refused(name: Any) -> None:
 
 def test_settings_name_each_difference_with_both_values() -> None:
     ours, theirs = QueueSettings(lease_ms=100), QueueSettings(max_failures=9)
-    assert ours.differences(theirs) == "lease_ms is 100, not 30000, max_failures is 5, not 9"
-    assert ours.differences(QueueSettings(lease_ms=100)) == ""
+    assert differences(ours.as_map(), theirs.as_map()) == "lease_ms is 100, not 30000, max_failures is 5, not 9"
+    assert differences(ours.as_map(), QueueSettings(lease_ms=100).as_map()) == ""
 
 
 @pytest.mark.parametrize(

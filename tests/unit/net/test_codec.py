@@ -18,20 +18,26 @@ def test_a_dead_letter_is_its_message_with_its_provenance() -> None:
 
 
 def test_a_redriven_message_is_what_it_was_and_remembers() -> None:
-    original, queue = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
+    original, queue, group = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
 
-    assert queue == "jobs"
+    assert (queue, group) == ("jobs", "")
     assert decode_block(original).properties == [{"redriven": PROVENANCE}]
+
+
+def test_a_redriven_message_knows_its_group() -> None:
+    letter = CODEC.dead_letter(encode_block([b"a"]), 0, {**PROVENANCE, "group": "billing"})
+
+    assert CODEC.redriven(letter)[1:] == ("jobs", "billing")
 
 
 def test_what_is_no_dead_letter_came_from_nowhere() -> None:
     block = encode_block([b"a"])
 
-    assert CODEC.redriven(block) == (block, None)
+    assert CODEC.redriven(block) == (block, None, "")
 
 
 def test_a_second_death_tells_of_the_first() -> None:
-    original, _ = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
+    original, _, _ = CODEC.redriven(CODEC.dead_letter(encode_block([b"a"]), 0, PROVENANCE))
 
     columns = decode_block(CODEC.dead_letter(original, 0, {"queue": "other"}))
     assert columns.properties == [{"dead": {"queue": "other", "earlier": {**PROVENANCE, "earlier": None}}}]
@@ -49,22 +55,6 @@ def test_a_message_that_cannot_be_decoded_becomes_a_dead_letter() -> None:
     assert CODEC.redriven(dead)[1] == "jobs"
     with pytest.raises(WireError):
         decode_block(dead)
-
-
-def test_message_ids_are_those_of_the_properties() -> None:
-    properties = [{"message_id": "a"}, None, {"content_type": "t"}, {"message_id": ""}, {"message_id": 7}]
-    assert CODEC.message_ids(encode_block([b"x"] * 5, properties=properties)) == ["a", None, None, "", None]
-
-
-def test_a_block_without_properties_has_no_message_ids() -> None:
-    assert not CODEC.message_ids(encode_block([b"x"], headers=[{"message_id": "a"}]))
-
-
-def test_message_ids_that_cannot_be_decoded_are_none() -> None:
-    odd = encode_block([b"a"], properties=[{"k": "abcde"}]).replace(b"\xa5abcde", b"\xd6\x05abcd")  # an extension
-    BlockChecker(1_000).check(odd)
-
-    assert not CODEC.message_ids(odd)
 
 
 def test_only_the_wanted_columns_are_decoded() -> None:

@@ -39,6 +39,11 @@ PEEK               -       -      -      -      c       -        -
 FIND               -       -      -      -      c       -        -
 PEEKED             -       -      -      -      s       -        -
 STATUS             -       -      -      -      c       -        -
+QUEUE_PAUSE        -       -      -      -      c       -        -
+GROUP_DECLARE      -       -      -      -      c       -        -
+GROUP_DELETE       -       -      -      -      c       -        -
+GROUP_LIST         -       -      -      -      c       -        -
+GROUP_DESCRIBE     -       -      -      -      c       -        -
 PRODUCER_OPEN      -       -      -      -      c       -        -
 ROUTE_OPEN         -       -      -      -      c       -        -
 PUBLISH            -       -      -      -      c       -        -

@@ -146,7 +146,7 @@ def test_property_stale_tags_survive_the_way(outcome: Outcome, ranges: list[tupl
         b"",
         bytes(SETTLE_HEADER.size - 1),
         SETTLE_HEADER.pack(0, 0, 0, 0, 0, 0),
-        SETTLE_HEADER.pack(7, 0, 0, 0, 0, 0),
+        SETTLE_HEADER.pack(8, 0, 0, 0, 0, 0),
         SETTLE_HEADER.pack(1, 1, 0, 0, 0, 0),
         SETTLE_HEADER.pack(1, 0, 1, 0, 0, 0),
         SETTLE_HEADER.pack(1, 0, 0, 0, 1, 0),

@@ -22,6 +22,9 @@ from penstock_client.errors import (
     ConnectionLost,
     ConnectionRefused,
     DiskFull,
+    ExclusiveConsumer,
+    GroupDeleted,
+    GroupInUse,
     LimitReached,
     PenstockError,
     ProtocolViolation,
@@ -34,9 +37,11 @@ from penstock_client.errors import (
     RequestTimeout,
     SettingsDiffer,
     StaleDelivery,
+    UnknownGroup,
     UnknownQueue,
 )
 from penstock_client.finding import FoundMessage
+from penstock_client.group import Group, GroupInfo
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
@@ -58,8 +63,13 @@ __all__ = [
     "ConnectionRefused",
     "DeadLetter",
     "DiskFull",
+    "ExclusiveConsumer",
     "Failure",
     "FoundMessage",
+    "Group",
+    "GroupDeleted",
+    "GroupInUse",
+    "GroupInfo",
     "LimitReached",
     "Message",
     "Messages",
@@ -78,6 +88,7 @@ __all__ = [
     "RequestTimeout",
     "SettingsDiffer",
     "StaleDelivery",
+    "UnknownGroup",
     "UnknownQueue",
     "connect",
 ]

@@ -23,6 +23,12 @@ FLUSHES_PER_PREFETCH: Final = 4
 """Acks are sent when a quarter of the prefetch has gathered: the broker has sent more before the rest is used up."""
 
 
+PREFETCH: Final = 200
+"""Messages held at the most by a consumer that says nothing: enough to keep it busy over a network, few enough that it
+cannot hoard what others could work on."""
+PREFETCH_BYTES: Final = 16 * 1024 * 1024
+
+
 class Subscription(NamedTuple):
     """What a consumer asks for."""
 
@@ -30,6 +36,11 @@ class Subscription(NamedTuple):
     prefetch: int
     prefetch_bytes: int
     name: str
+    group: str = ""
+    priority: int = 0
+    exclusive: bool = False
+    declaration: dict[str, Any] | None = None
+    """Of an ephemeral group: it is declared again on every connection, since it ends with its last consumer."""
 
 
 class Consumer:
@@ -59,11 +70,15 @@ class Consumer:
         arguments = {
             "consumer": self.number,
             "queue": subscription.queue,
-            "group": "",
+            "group": subscription.group,
             "prefetch_messages": subscription.prefetch,
             "prefetch_bytes": subscription.prefetch_bytes,
             "name": subscription.name,
+            "priority": subscription.priority,
+            "exclusive": subscription.exclusive,
         }
+        if subscription.declaration is not None:
+            await link.request(FrameType.GROUP_DECLARE, subscription.declaration)
         # Before the reply is looked at: deliveries may be right behind it.
         self._link = link
         client = self._client

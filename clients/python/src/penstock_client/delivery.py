@@ -45,6 +45,8 @@ class DeadLetter(NamedTuple):
     attempts: int
     reason: str
     failures: list[Failure]
+    group: str = ""
+    """The group in which it died; "" is the default one."""
 
 
 class Delivery:
@@ -175,7 +177,9 @@ class MessageView:
             Failure(datetime.fromtimestamp(f["time_ms"] / 1000, UTC), f["attempt"], f["consumer"], f["reason"])
             for f in value.get("failures", ())
         ]
-        return DeadLetter(value["queue"], value["offset"], value["attempts"], value["reason"], failures)
+        return DeadLetter(
+            value["queue"], value["offset"], value["attempts"], value["reason"], failures, value.get("group", "")
+        )
 
     @property
     def properties(self) -> dict[str, Any]:

@@ -61,6 +61,30 @@ class QueueDeleted(PenstockError):
     code = "queue-deleted"
 
 
+class UnknownGroup(PenstockError):
+    """The queue has no group of this name."""
+
+    code = "unknown-group"
+
+
+class GroupDeleted(PenstockError):
+    """The group was deleted while it was used."""
+
+    code = "group-deleted"
+
+
+class GroupInUse(PenstockError):
+    """The group was to be deleted only if nobody consumes from it."""
+
+    code = "group-in-use"
+
+
+class ExclusiveConsumer(PenstockError):
+    """The group has an exclusive consumer, or has others while this one was to be exclusive."""
+
+    code = "exclusive-consumer"
+
+
 class SettingsDiffer(PenstockError):
     """The queue exists with other settings; the message names each."""
 
@@ -80,7 +104,7 @@ class BadSelector(PenstockError):
 
 
 class QueueNotEmpty(PenstockError):
-    """The queue was to be deleted only if it is empty."""
+    """The queue was to be deleted only if it is empty, or a new group would leave its messages to nobody."""
 
     code = "queue-not-empty"
 
@@ -146,6 +170,10 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
     for kind in (
         UnknownQueue,
         QueueDeleted,
+        UnknownGroup,
+        GroupDeleted,
+        GroupInUse,
+        ExclusiveConsumer,
         SettingsDiffer,
         BadSetting,
         BadSelector,

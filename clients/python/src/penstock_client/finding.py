@@ -99,6 +99,7 @@ def finding(
     client: Client,
     queue: str,
     *,
+    group: str | None,
     state: str | None,
     where: str | None,
     text: str | bytes | None,
@@ -109,6 +110,7 @@ def finding(
 ) -> Finding:
     """Return the search that ``Queue.find`` describes."""
     arguments = {
+        "group": group,
         "where": where,
         "text": text,
         "key": key,
@@ -119,6 +121,6 @@ def finding(
     return Finding(client, queue, arguments, [None, DEAD] if state is None else [state])
 
 
-def peeking(client: Client, queue: str, where: str, start: int, count: int) -> Finding:
+def peeking(client: Client, queue: str, group: str, where: str, start: int, count: int) -> Finding:
     """Return the search for what a peek with a selector shows: messages that are not done, from an offset on."""
-    return Finding(client, queue, {"where": where, "start": start, "limit": count}, [None])
+    return Finding(client, queue, {"group": group, "where": where, "start": start, "limit": count}, [None])

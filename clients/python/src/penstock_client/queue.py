@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from penstock_client.consumer import Subscription
+from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import PEEKED, Delivery
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
+from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
 from penstock_client.link import read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
@@ -23,15 +24,13 @@ from penstock_client.wire.frames import FrameType
 if TYPE_CHECKING:
     from penstock_client.client import Client
 
-PREFETCH: Final = 200
-"""Messages held at the most by a consumer that says nothing: enough to keep it busy over a network, few enough that it
-cannot hoard what others could work on."""
-PREFETCH_BYTES: Final = 16 * 1024 * 1024
 _PEEK_PAGE: Final = 1000
 
 
 class QueueInfo(NamedTuple):
-    """A queue as it is now. Counts are messages; ``dead`` are those in its dead-letter queue."""
+    """A queue as it is now. Counts are messages, those of several groups added up; ``dead`` are those in its
+    dead-letter queue.
+    """
 
     name: str
     id: int
@@ -43,6 +42,8 @@ class QueueInfo(NamedTuple):
     messages: int
     bytes: int
     consumers: int
+    groups: int
+    paused: bool
     published: int
     acked: int
     redelivered: int
@@ -128,7 +129,7 @@ class Queue:
         return QueueInfo.of(await self._client.call(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))
 
     async def purge(self) -> int:
-        """Drop what is not leased; return how many messages."""
+        """Drop what is not leased, for all groups; return how many messages."""
         reply = await self._client.call(FrameType.QUEUE_PURGE, {"queue": self.name}, once=True)
         return int(reply["purged"])
 
@@ -139,7 +140,9 @@ class Queue:
         return int(reply["deleted"])
 
     async def redrive(self, limit: int = 0) -> int:
-        """Have its dead letters (up to ``limit``, 0: all) tried again; return how many went back."""
+        """Have its dead letters (up to ``limit``, 0: all) tried again, each by the group in which it died; return how
+        many went back.
+        """
         arguments = {"queue": self.name, "limit": limit}
         reply = await self._client.call(FrameType.QUEUE_REDRIVE, arguments, once=True)
         return int(reply["redriven"])
@@ -161,28 +164,74 @@ class Queue:
 
     # -- consuming -----------------------------------------------------------------------------------------------------
 
-    def consume(self, *, prefetch: int = PREFETCH, prefetch_bytes: int = PREFETCH_BYTES, name: str = "") -> Messages:
+    def consume(
+        self,
+        *,
+        group: str = "",
+        prefetch: int = PREFETCH,
+        prefetch_bytes: int = PREFETCH_BYTES,
+        name: str = "",
+        priority: int = 0,
+        exclusive: bool = False,
+    ) -> Messages:
         """Consume: ``async with queue.consume() as messages: async for message in messages: ...``.
 
+        ``group`` names a declared group; without, it is the default group that every plain consumer shares.
         ``prefetch`` messages (and ``prefetch_bytes``) at the most are held unacknowledged; ``name`` is how failure
-        histories call this consumer.
+        histories call this consumer. Those of higher ``priority`` get messages as long as they have credit, lower ones
+        what they leave. ``exclusive``: the group's only consumer, or ExclusiveConsumer.
         """
-        return Messages(self._client, Subscription(self.name, prefetch, prefetch_bytes, name))
+        subscription = Subscription(self.name, prefetch, prefetch_bytes, name, group, priority, exclusive)
+        return Messages(self._client, subscription)
+
+    # -- groups --------------------------------------------------------------------------------------------------------
+
+    def group(
+        self,
+        name: str = "",
+        *,
+        mode: str | None = None,
+        start: Start | None = None,
+        ephemeral: bool = False,
+    ) -> Group:
+        """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
+
+        ``mode`` is ``shared`` (competing consumers) or ``single`` (one active consumer, total order). ``start`` is
+        where a new one begins: ``earliest``, ``latest``, an offset or a time. An ``ephemeral`` one lives in memory,
+        ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name.
+        """
+        if ephemeral and not name:
+            name = ephemeral_name()
+        return Group(self._client, self.name, name, group_settings(mode, start, ephemeral))
+
+    async def groups(self) -> list[GroupInfo]:
+        """Describe the queue's groups, by name. Raises UnknownQueue."""
+        reply = await self._client.call(FrameType.GROUP_LIST, {"queue": self.name})
+        return [GroupInfo.of(raw) for raw in reply["groups"]]
+
+    async def pause(self) -> None:
+        """Stop the hand-outs of all its groups; publishing goes on, what is leased stays leased."""
+        await self._client.call(FrameType.QUEUE_PAUSE, {"queue": self.name, "paused": True})
+
+    async def resume(self) -> None:
+        """Let the hand-outs go on."""
+        await self._client.call(FrameType.QUEUE_PAUSE, {"queue": self.name, "paused": False})
 
     async def peek(
-        self, start: int = 0, count: int = 10, *, where: str | None = None
+        self, start: int = 0, count: int = 10, *, group: str = "", where: str | None = None
     ) -> AsyncIterator[ReceivedMessage]:
-        """Look at up to ``count`` messages from offset ``start`` on, leased ones too. Changes nothing.
+        """Look at up to ``count`` messages from offset ``start`` on that the group is not done with, leased ones too.
+        Changes nothing.
 
         ``where`` is a selector: only messages that it selects. Raises BadSelector.
         """
         if where is not None:
-            async for found in peeking(self._client, self.name, where, start, count):
+            async for found in peeking(self._client, self.name, group, where, start, count):
                 yield ReceivedMessage(found._delivery, found._index, found.body)
             return
         offset, left = start, count
         while left > 0:
-            arguments = {"queue": self.name, "offset": offset, "count": min(left, _PEEK_PAGE)}
+            arguments = {"queue": self.name, "group": group, "offset": offset, "count": min(left, _PEEK_PAGE)}
             frame = await self._client.ask(FrameType.PEEK, control.pack(arguments))
             if frame.type != FrameType.PEEKED:
                 read_reply(frame)
@@ -199,6 +248,7 @@ class Queue:
     def find(
         self,
         *,
+        group: str | None = None,
         state: str | None = None,
         where: str | None = None,
         text: str | bytes | None = None,
@@ -209,7 +259,8 @@ class Queue:
     ) -> Finding:
         """Look for messages: ``async for found in queue.find(state="dead", text="timeout"): ...``. Changes nothing.
 
-        All that is given must hold. ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` or ``dead`` (of this
+        All that is given must hold. ``group`` is whose state is looked at: the default one's, and dead letters of any,
+        unless it is named. ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` or ``dead`` (of this
         queue, in its dead-letter queue); None is all of them, the dead last. ``where`` is a selector; ``text`` is part
         of the body, case and all; ``since`` (included) and ``until`` are about when the broker took the message. The
         whole queue is read through, some megabytes a request. Raises UnknownQueue, BadSelector, BadSetting.
@@ -217,6 +268,7 @@ class Queue:
         return finding(
             self._client,
             self.name,
+            group=group,
             state=state,
             where=where,
             text=text,

@@ -48,9 +48,17 @@ class ReceivedMessage(MessageView):
         """It failed: it comes again after ``delay`` seconds (None: the queue's backoff), or dies at the limit."""
         settle([self], Settling(Outcome.NACK, delay_ms(delay), reason))
 
-    async def release(self) -> None:
-        """Give it back untried: no failure is counted."""
-        settle([self], Settling(Outcome.RELEASE))
+    async def release(self, *, delay: float = 0) -> None:
+        """Give it back untried: no failure is counted. To its own place, at once or after ``delay`` seconds (a broker
+        that restarts meanwhile does not wait).
+        """
+        settle([self], Settling(Outcome.RELEASE, delay_ms(delay)))
+
+    async def requeue(self) -> None:
+        """Give it back untried, behind everything that is in the queue now. Only a ``shared`` group changes its order;
+        in others this is ``release``.
+        """
+        settle([self], Settling(Outcome.REQUEUE))
 
     async def reject(self, *, reason: str = "") -> None:
         """It will never succeed: straight to the dead letters."""

@@ -29,13 +29,15 @@ from penstock_client.delivery import HANDED, Delivery, MessageView
 from penstock_client.errors import ClientClosed, PenstockError, PublishFailed
 from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
+from penstock_client.group import Group as AsyncGroup
+from penstock_client.group import GroupInfo
 from penstock_client.holdings import Settling
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages as AsyncMessages
 from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import Publisher as AsyncPublisher
-from penstock_client.queue import PREFETCH, PREFETCH_BYTES, QueueInfo
 from penstock_client.queue import Queue as AsyncQueue
+from penstock_client.queue import QueueInfo
 from penstock_client.received import ReceivedMessage, acknowledge, delay_ms, extend, reason_of, settle, settle_confirmed
 from penstock_client.wire.entries import Outcome
 
@@ -104,9 +106,13 @@ class ReceivedSyncMessage(MessageView):
         """It failed: it comes again after ``delay`` seconds (None: the queue's backoff), or dies at the limit."""
         self._settle(Settling(Outcome.NACK, delay_ms(delay), reason))
 
-    def release(self) -> None:
-        """Give it back untried: no failure is counted."""
-        self._settle(Settling(Outcome.RELEASE))
+    def release(self, *, delay: float = 0) -> None:
+        """Give it back untried, to its own place, at once or after ``delay`` seconds: no failure is counted."""
+        self._settle(Settling(Outcome.RELEASE, delay_ms(delay)))
+
+    def requeue(self) -> None:
+        """Give it back untried, behind everything that is in the queue now."""
+        self._settle(Settling(Outcome.REQUEUE))
 
     def reject(self, *, reason: str = "") -> None:
         """It will never succeed: straight to the dead letters."""
@@ -327,15 +333,36 @@ class Queue:
         """Publish a stream of messages."""
         return Publisher(self._thread, self._queue.publisher(durability=durability))
 
-    def consume(self, *, prefetch: int = PREFETCH, prefetch_bytes: int = PREFETCH_BYTES, name: str = "") -> Messages:
-        """Consume: ``with queue.consume() as messages: for message in messages: ...``."""
-        return Messages(self._thread, self._queue.consume(prefetch=prefetch, prefetch_bytes=prefetch_bytes, name=name))
+    def consume(self, **options: Any) -> Messages:
+        """Consume: ``with queue.consume() as messages: for message in messages: ...``.
 
-    def peek(self, start: int = 0, count: int = 10, *, where: str | None = None) -> Iterator[ReceivedSyncMessage]:
+        Options as in the asyncio API.
+        """
+        return Messages(self._thread, self._queue.consume(**options))
+
+    def group(self, name: str = "", **settings: Any) -> Group:
+        """Return a handle on a group; no I/O. Settings as in the asyncio API."""
+        return Group(self._thread, self._queue.group(name, **settings))
+
+    def groups(self) -> list[GroupInfo]:
+        """Describe the queue's groups, by name."""
+        return self._thread.run(self._queue.groups())
+
+    def pause(self) -> None:
+        """Stop the hand-outs of all its groups."""
+        self._thread.run(self._queue.pause())
+
+    def resume(self) -> None:
+        """Let the hand-outs go on."""
+        self._thread.run(self._queue.resume())
+
+    def peek(
+        self, start: int = 0, count: int = 10, *, group: str = "", where: str | None = None
+    ) -> Iterator[ReceivedSyncMessage]:
         """Look at up to ``count`` messages from offset ``start`` on, that ``where`` selects. Changes nothing."""
 
         async def all_of_them() -> list[ReceivedMessage]:
-            return [message async for message in self._queue.peek(start, count, where=where)]
+            return [message async for message in self._queue.peek(start, count, group=group, where=where)]
 
         for message in self._thread.run(all_of_them()):
             yield ReceivedSyncMessage(message._delivery, message._index, message.body, None)
@@ -345,6 +372,48 @@ class Queue:
         finding = self._queue.find(**conditions)
         while not finding.done:
             yield from self._thread.run(finding.page())
+
+
+class Group:
+    """A group of one queue; a handle, no I/O."""
+
+    def __init__(self, thread: _LoopThread, group: AsyncGroup) -> None:
+        self._thread = thread
+        self._group = group
+        self.queue = group.queue
+        self.name = group.name
+
+    def declare(self) -> bool:
+        """Have the group exist; True when it is new."""
+        return self._thread.run(self._group.declare())
+
+    def consume(self, **options: Any) -> Messages:
+        """Consume from it. Options as in the asyncio API."""
+        return Messages(self._thread, self._group.consume(**options))
+
+    def info(self) -> GroupInfo:
+        """Describe the group."""
+        return self._thread.run(self._group.info())
+
+    def purge(self) -> int:
+        """Have the group be done with what nobody holds; return how many messages."""
+        return self._thread.run(self._group.purge())
+
+    def redrive(self, limit: int = 0) -> int:
+        """Have its dead letters tried again, by this group alone; return how many."""
+        return self._thread.run(self._group.redrive(limit))
+
+    def pause(self) -> None:
+        """Stop its hand-outs."""
+        self._thread.run(self._group.pause())
+
+    def resume(self) -> None:
+        """Let its hand-outs go on."""
+        self._thread.run(self._group.resume())
+
+    def delete(self, *, if_unused: bool = False) -> int:
+        """Remove the group; return how many messages it was not done with."""
+        return self._thread.run(self._group.delete(if_unused=if_unused))
 
 
 class Client:
@@ -399,4 +468,4 @@ def connect(url: str = "penstock://127.0.0.1:7419", **options: Any) -> Client:
     return Client(url, **options)
 
 
-__all__ = ["Batch", "Client", "Message", "Messages", "PenstockError", "Publisher", "Queue", "connect"]
+__all__ = ["Batch", "Client", "Group", "Message", "Messages", "PenstockError", "Publisher", "Queue", "connect"]

@@ -71,6 +71,7 @@ class Outcome(IntEnum):
     REJECT = 4
     EXTEND = 5
     STARTED = 6
+    REQUEUE = 7
 
 
 NO_DELAY: Final = 0xFFFFFFFF
@@ -191,7 +192,7 @@ def decode_settle(payload: bytes) -> Settlement:
     outcome, flags, zero, duration_ms, count, reason_bytes = SETTLE_HEADER.unpack_from(payload)
     end = SETTLE_HEADER.size + count * TAG_RANGE.size
     whole = len(payload) == end + reason_bytes and not flags and not zero
-    if not whole or count > SETTLE_RANGES_MAX or not 1 <= outcome <= Outcome.STARTED or reason_bytes > REASON_BYTES_MAX:
+    if not whole or count > SETTLE_RANGES_MAX or not 1 <= outcome <= Outcome.REQUEUE or reason_bytes > REASON_BYTES_MAX:
         raise WireError(ErrorCode.MALFORMED_FRAME, "a settle frame's lengths or outcome are wrong")
     ranges = _decode_ranges(payload[SETTLE_HEADER.size : end])
     reason = cut_reason(payload[end:].decode("utf-8", "replace")).decode() if reason_bytes else ""

@@ -42,6 +42,9 @@ class ErrorCode(IntEnum):
     UNKNOWN_GROUP = 120
     UNSUPPORTED = 121
     INTERNAL = 122
+    GROUP_DELETED = 123
+    GROUP_IN_USE = 124
+    EXCLUSIVE_CONSUMER = 125
     BAD_SELECTOR = 126
 
     @property

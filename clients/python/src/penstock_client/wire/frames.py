@@ -58,6 +58,11 @@ class FrameType(IntEnum):
     PEEK = 0x26
     PEEKED = 0x27
     STATUS = 0x28
+    QUEUE_PAUSE = 0x29
+    GROUP_DECLARE = 0x2A
+    GROUP_DELETE = 0x2B
+    GROUP_LIST = 0x2C
+    GROUP_DESCRIBE = 0x2D
     FIND = 0x2F
 
     PRODUCER_OPEN = 0x30

@@ -1,0 +1,344 @@
+"""Groups: named cursors over a queue with a state per message; the durable side of delivery.
+
+A group is a cursor (``next_offset``: the first untouched message), the *outstanding* runs, and what was *passed* above
+the cursor:
+
+- below the cursor, and in no run: done;
+- in a run: handed out at least once, and not done;
+- at or above the cursor and passed: handed out early (then in a run as well), or discarded (filtered, expired, ...);
+- everything else at or above the cursor: untouched, and costs nothing.
+
+The cursor never rests on a passed message. ``apply_*`` methods are the only ones that change durable state; deciding
+and recovery both go through them (I18). What waits to be handed out again is volatile: heaps of ranges.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from penstock.core.ranges import OffsetRange, RangeSet
+from penstock.core.runs import OutstandingRuns
+from penstock.core.values import DISCARD_REASONS, FAILURES_KEPT_MAX, Failure, GroupSettings
+
+if TYPE_CHECKING:
+    from penstock.core.facts import Acked, Dead, Discarded, Failed, GroupDeclared, Leased
+    from penstock.core.queue import Queue
+    from penstock.core.session import Consumer
+
+
+class Counters:
+    """What a group has done since it was declared, in messages; durable (SEMANTICS 23)."""
+
+    __slots__ = ("acked", "dead", "discarded", "redelivered")
+
+    def __init__(self) -> None:
+        self.acked = 0
+        self.dead = 0
+        self.redelivered = 0
+        self.discarded = [0] * len(DISCARD_REASONS)
+        """By reason."""
+
+    def values(self) -> tuple[int, int, int, tuple[int, ...]]:
+        """All of them, for snapshots and fingerprints."""
+        return self.acked, self.dead, self.redelivered, tuple(self.discarded)
+
+    def restore(self, values: tuple[int, int, int, tuple[int, ...]]) -> None:
+        """Take over the values of a snapshot."""
+        self.acked, self.dead, self.redelivered, discarded = values
+        self.discarded[: len(discarded)] = discarded
+
+
+class Group:
+    """A named cursor over a queue; see the module for its state."""
+
+    __slots__ = (
+        "_due",
+        "_returned",
+        "_tail",
+        "active",
+        "consumers",
+        "counters",
+        "declared",
+        "delayed_count",
+        "deleted",
+        "durable",
+        "dying_count",
+        "history",
+        "name",
+        "next_offset",
+        "number",
+        "outstanding",
+        "passed",
+        "paused",
+        "plain_consumers",
+        "queue",
+        "returned_count",
+        "settings",
+        "tail_count",
+        "turn",
+        "unrecorded",
+    )
+
+    def __init__(self, queue: Queue, number: int, name: str = "", settings: GroupSettings | None = None) -> None:
+        self.queue = queue
+        self.number = number
+        self.name = name
+        self.settings = settings or GroupSettings()
+        self.durable = queue.durable and not self.settings.ephemeral
+        """Its facts go to the journal."""
+        self.declared = False
+        """False for a default group that nobody has used yet: it keeps messages only while no other group does."""
+        self.deleted = False
+        self.paused = False
+        self.next_offset = queue.log.start_offset
+        self.passed = RangeSet()
+        self.outstanding = OutstandingRuns()
+        self.history: dict[int, list[Failure]] = {}
+        self.counters = Counters()
+        self.consumers: list[Consumer] = []
+        self.plain_consumers = True
+        """False while consumers differ in priority, or only one of them may be handed anything."""
+        self.active: Consumer | None = None
+        """Mode ``single``: whose turn it is, the first of those with the highest priority; until it goes."""
+        self.turn = 0
+        self.unrecorded = 0
+        """During a dispatch: hand-outs from here up to the cursor are not recorded yet."""
+        self._returned: list[OffsetRange] = []
+        self._due: list[tuple[int, int, int]] = []
+        self._tail: list[tuple[int, int, int]] = []
+        self.returned_count = 0
+        self.delayed_count = 0
+        self.tail_count = 0
+        self.dying_count = 0
+
+    # -- what is where -------------------------------------------------------------------------------------------------
+
+    @property
+    def ready_count(self) -> int:
+        """Messages that a consumer could have now."""
+        visible = self.queue.log.visible
+        fresh = visible - self.next_offset
+        if fresh < 0:  # purged before it was durable
+            return self.returned_count
+        if self.passed:
+            fresh -= self.passed.count_below(visible)
+        return fresh + self.returned_count
+
+    @property
+    def untouched_count(self) -> int:
+        """Messages that were never handed out, those included that are not durable yet."""
+        return self.queue.log.next_offset - self.next_offset - self.passed.count
+
+    @property
+    def leased_count(self) -> int:
+        """Messages that consumers hold."""
+        out = self.outstanding.message_count()
+        return out - self.returned_count - self.delayed_count - self.tail_count - self.dying_count
+
+    @property
+    def open_count(self) -> int:
+        """Messages that it is not done with."""
+        return self.untouched_count + self.outstanding.message_count()
+
+    @property
+    def low_offset(self) -> int:
+        """Everything below is done."""
+        firsts = self.outstanding.firsts
+        return min(firsts[0], self.next_offset) if firsts else self.next_offset
+
+    def is_open(self, offset: int) -> bool:
+        """True unless this group is done with the message."""
+        if offset >= self.next_offset and offset not in self.passed:
+            return True
+        return self.outstanding.find(offset) is not None
+
+    def untouched_until(self, offset: int) -> int:
+        """Return where the untouched messages end that begin at ``offset``."""
+        gaps = self.passed.gaps(offset, self.queue.log.next_offset) if self.passed else ()
+        return gaps[0][1] if gaps else self.queue.log.next_offset
+
+    # -- consumers -----------------------------------------------------------------------------------------------------
+
+    def add_consumer(self, consumer: Consumer) -> None:
+        """A consumer came."""
+        self.consumers.append(consumer)
+        self._look_at_consumers()
+
+    def remove_consumer(self, consumer: Consumer) -> None:
+        """A consumer went; its leases may live on."""
+        self.consumers.remove(consumer)
+        if self.active is consumer:
+            self.active = None
+        self._look_at_consumers()
+
+    def _look_at_consumers(self) -> None:
+        same = len({consumer.priority for consumer in self.consumers}) < 2
+        self.plain_consumers = same and self.settings.mode == "shared"
+        if self.settings.mode == "single" and self.active is None and self.consumers:
+            self.active = max(self.consumers, key=lambda consumer: consumer.priority)
+
+    def tiers(self) -> list[list[Consumer]]:
+        """The consumers that may be handed messages now: those of the highest priority first, lower ones what they
+        leave.
+
+        Mode ``single``: the active one alone. Nobody while another one's deliveries are still held, and while a message
+        waits for its next attempt: what is behind it must wait too (SEMANTICS 10).
+        """
+        if self.plain_consumers:
+            return [self.consumers]
+        if self.settings.mode == "single":
+            active = self.active
+            if active is None or self.delayed_count or self.leased_count != active.leased_messages:
+                return []
+            return [[active]]
+        priorities = sorted({consumer.priority for consumer in self.consumers}, reverse=True)
+        return [[consumer for consumer in self.consumers if consumer.priority == one] for one in priorities]
+
+    # -- durable changes: each applies one fact ------------------------------------------------------------------------
+
+    def apply_declared(self, fact: GroupDeclared) -> None:
+        """It begins before message ``start``."""
+        self.declared = True
+        self.next_offset = fact.start
+
+    def apply_leased(self, fact: Leased) -> None:
+        """Messages were handed out, for the first time or again."""
+        if fact.first == self.next_offset:
+            self.outstanding.append_fresh(fact.first, fact.end)
+            self.advance(fact.end)
+        elif fact.first > self.next_offset and fact.first not in self.passed:
+            self.outstanding.insert_fresh(fact.first, fact.end)
+            self.passed.add(fact.first, fact.end)
+        else:
+            self.outstanding.handed_out(fact.first, fact.end)
+            self.counters.redelivered += fact.end - fact.first
+
+    def apply_acked(self, fact: Acked) -> None:
+        """Messages are done."""
+        remove = self.outstanding.remove
+        for first, end in fact.ranges:
+            self.counters.acked += remove(first, end)
+        if self.history:
+            self._forget(fact.ranges)
+
+    def apply_failed(self, fact: Failed) -> None:
+        """Messages failed once more."""
+        self.outstanding.failed(fact.first, fact.end, fact.due_ms, fact.dying)
+        for offset in range(fact.first, fact.end):
+            failures = self.history.setdefault(offset, [])
+            failures.append(fact.failure)
+            if len(failures) > FAILURES_KEPT_MAX:
+                del failures[1]
+
+    def apply_dead(self, fact: Dead) -> None:
+        """A message went to the dead letters."""
+        self.counters.dead += self.outstanding.remove(fact.offset, fact.offset + 1)
+        self.history.pop(fact.offset, None)
+
+    def apply_discarded(self, fact: Discarded) -> None:
+        """Messages are done unprocessed, wherever they are but with a consumer."""
+        discarded = 0
+        for first, end in fact.ranges:
+            discarded += self.outstanding.remove(first, end)
+            if end > self.next_offset:
+                before = self.passed.count
+                self.passed.add(max(first, self.next_offset), end)
+                discarded += self.passed.count - before
+        self.counters.discarded[fact.reason] += discarded
+        self.advance(self.next_offset)
+        self._forget(fact.ranges)
+
+    def advance(self, offset: int) -> None:
+        """Move the cursor to ``offset``, and on over what was passed."""
+        self.next_offset = self.passed.pop_below(offset) if self.passed else offset
+        if self._tail:
+            self.reach_tail()
+
+    def _forget(self, ranges: tuple[OffsetRange, ...]) -> None:
+        history = self.history
+        for first, end in ranges:
+            if end - first < len(history):
+                for offset in range(first, end):
+                    history.pop(offset, None)
+            else:
+                for offset in [offset for offset in history if first <= offset < end]:
+                    del history[offset]
+
+    # -- volatile: what waits to be handed out again -------------------------------------------------------------------
+
+    def give_back(self, first: int, end: int) -> None:
+        """Make messages ready again, each in its own place (I8)."""
+        heappush(self._returned, (first, end))
+        self.returned_count += end - first
+
+    def delay(self, first: int, end: int, due_ms: int) -> None:
+        """Keep messages back until ``due_ms``."""
+        heappush(self._due, (due_ms, first, end))
+        self.delayed_count += end - first
+
+    def put_at_tail(self, first: int, end: int) -> None:
+        """Keep messages back until everything that is in the queue now was handed out."""
+        heappush(self._tail, (self.queue.log.next_offset, first, end))
+        self.tail_count += end - first
+        self.reach_tail()
+
+    def wake(self, now_ms: int) -> bool:
+        """Make ready what is due; True when anything was."""
+        woke = False
+        while self._due and self._due[0][0] <= now_ms:
+            _, first, end = heappop(self._due)
+            self.delayed_count -= end - first
+            self.give_back(first, end)
+            woke = True
+        return woke
+
+    def clear_until(self, end: int) -> int:
+        """Return how far, up to ``end``, untouched messages may be handed out from the cursor on in one run."""
+        if self.passed:
+            end = min(end, self.passed.first)
+        if self._tail:
+            end = min(end, self._tail[0][0])
+        return end
+
+    def reach_tail(self) -> None:
+        """Make ready what waited for the cursor to get where it is."""
+        while self._tail and self._tail[0][0] <= self.next_offset:
+            _, first, end = heappop(self._tail)
+            self.tail_count -= end - first
+            self.give_back(first, end)
+
+    def first_returned(self) -> OffsetRange | None:
+        """The lowest range that is ready again."""
+        return self._returned[0] if self._returned else None
+
+    def take_returned(self, end: int) -> None:
+        """Take the lowest ready-again range up to ``end``."""
+        first, last = heappop(self._returned)
+        self.returned_count -= end - first
+        if end < last:
+            heappush(self._returned, (end, last))
+
+    def take_unleased(self) -> tuple[OffsetRange, ...]:
+        """Empty what is ready, delayed or at the tail; return its ranges, the untouched rest of the log included."""
+        ranges = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
+        self._returned, self._due, self._tail = [], [], []
+        self.returned_count = self.delayed_count = self.tail_count = 0
+        return (*sorted(ranges), *self.passed.gaps(self.next_offset, self.queue.log.next_offset))
+
+    def next_due_ms(self) -> int | None:
+        """When the next delayed message is due."""
+        return self._due[0][0] if self._due else None
+
+    def reopen(self) -> list[int]:
+        """After recovery nothing is leased: sort what is outstanding into ready and delayed; return what is dying."""
+        dying: list[int] = []
+        for run in self.outstanding:
+            if run.dying:
+                dying.extend(range(run.first, run.end))
+            elif run.due_ms:
+                self.delay(run.first, run.end, run.due_ms)
+            else:
+                self.give_back(run.first, run.end)
+        self.dying_count = len(dying)
+        return dying

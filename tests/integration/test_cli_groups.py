@@ -1,0 +1,59 @@
+"""`penstock group` against a real broker."""
+
+from tests.integration.commands import Broker
+
+
+def test_a_group_from_declare_to_delete(broker: Broker, queue: str) -> None:
+    assert broker.json("group", "declare", queue, "billing", "--mode", "single")["created"] is True
+    broker.run("publish", queue, "one", "two")
+    consumed = broker.lines("consume", queue, "--group", "billing", "--count", "1", "--json")
+    assert [message["body"] for message in consumed] == ["one"]
+    shown = broker.json("group", "show", queue, "billing")
+    assert (shown["mode"], shown["acked"], shown["ready"]) == ("single", 1, 1)
+    [listed] = broker.lines("group", "list", queue, "--json")
+    assert listed["name"] == "billing"
+    table = broker.run("group", "list", queue).stdout.decode().splitlines()
+    assert table[0].split()[:2] == ["group", "mode"]
+    assert broker.run("group", "pause", queue, "billing").stdout == b"group billing paused\n"
+    assert broker.json("group", "show", queue, "billing")["paused"] is True
+    broker.run("group", "resume", queue, "billing")
+    assert broker.json("group", "redrive", queue, "billing") == {"queue": queue, "group": "billing", "redriven": 0}
+    assert broker.json("group", "purge", queue, "billing", "--yes")["purged"] == 1
+    assert broker.run("group", "delete", queue, "billing", "--yes").stdout == b"0 messages deleted\n"
+    assert broker.lines("group", "list", queue, "--json") == []
+
+
+def test_a_group_begins_where_it_is_told(broker: Broker, queue: str) -> None:
+    broker.run("group", "declare", queue, "all")
+    broker.run("publish", queue, "one", "two")
+    done = broker.run("group", "declare", queue, "late", "--start", "latest")
+    assert done.stdout == b"group late created, begins at offset 2\n"
+    assert broker.json("group", "declare", queue, "second", "--start", "1")["next_offset"] == 1
+    past = broker.json("group", "declare", queue, "past", "--start", "2020-01-01T00:00:00+00:00")
+    assert past["next_offset"] == 0
+    again = broker.run("group", "declare", queue, "late")
+    assert again.stdout == b"group late exists with these settings\n"
+
+
+def test_a_start_that_is_none_is_a_usage_error(broker: Broker, queue: str) -> None:
+    done = broker.run("group", "declare", queue, "odd", "--start", "yesterday")
+    assert done.exit_code == 64
+    assert "2026-11-01" in done.stderr
+
+
+def test_an_unknown_group_says_what_to_do(broker: Broker, queue: str) -> None:
+    done = broker.run("group", "show", queue, "nobody")
+    assert done.exit_code == 66
+    assert "penstock group declare" in done.stderr
+
+
+def test_a_queue_is_paused_and_resumed(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "one")
+    assert broker.run("queue", "pause", queue).exit_code == 0
+    assert broker.json("queue", "show", queue)["paused"] is True
+    broker.run("queue", "resume", queue)
+    assert [m["body"] for m in broker.lines("consume", queue, "--no-follow", "--json")] == ["one"]
+
+
+def test_the_bare_command_shows_its_help(broker: Broker) -> None:
+    assert b"penstock group declare" in broker.run("group").stdout

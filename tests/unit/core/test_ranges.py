@@ -1,0 +1,43 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.ranges import RangeSet
+
+RANGES = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(1, 8)).map(lambda one: (one[0], one[0] + one[1])), max_size=12
+)
+
+
+def offsets(ranges: RangeSet) -> set[int]:
+    return {offset for first, end in ranges for offset in range(first, end)}
+
+
+@given(added=RANGES, first=st.integers(0, 45), size=st.integers(0, 45))
+def test_it_is_the_set_of_what_was_added(added: list[tuple[int, int]], first: int, size: int) -> None:
+    ranges = RangeSet(added)
+    expected = {offset for one in added for offset in range(*one)}
+    end = first + size
+    assert offsets(ranges) == expected
+    assert ranges.count == len(expected)
+    assert bool(ranges) == bool(expected)
+    assert all((offset in ranges) == (offset in expected) for offset in range(50))
+    assert ranges.count_below(end) == len([offset for offset in expected if offset < end])
+    gaps = [offset for gap in ranges.gaps(first, end) for offset in range(*gap)]
+    assert gaps == [offset for offset in range(first, end) if offset not in expected]
+    parts = list(ranges)
+    assert all(before[1] < after[0] for before, after in pairwise(parts)), "never adjacent"
+    assert len(ranges) == len(parts)
+
+
+@given(added=RANGES, offset=st.integers(0, 50))
+def test_popping_passes_over_everything_that_begins_below(added: list[tuple[int, int]], offset: int) -> None:
+    ranges = RangeSet(added)
+    expected = offsets(ranges)
+    reached = ranges.pop_below(offset)
+    assert reached >= offset
+    assert reached not in expected or reached == offset
+    assert offsets(ranges) == {one for one in expected if one > reached}
+    assert ranges.count == len(offsets(ranges))
+    assert not ranges or ranges.first > reached
