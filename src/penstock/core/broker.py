@@ -210,8 +210,7 @@ class Broker:
         low = queue.low_offset
         if low > queue.log.start_offset:
             self._drop(queue.log, low)
-            if queue.group.next_offset < low:  # no one's yet: it will begin at what is there
-                queue.group.advance(low)
+            queue.begin_at(low)
 
     def drain(self) -> None:
         """Go on dropping what a purge or a deletion left."""
@@ -230,7 +229,9 @@ class Broker:
         self._drop_blocks_max = DROP_BLOCKS_MAX
         for queue in self.queues.values():
             # A snapshot may have been taken while draining, or while an ephemeral group held back what it had not read.
-            queue.log.release(max(queue.log.start_offset, queue.low_offset), _ALL_BLOCKS)
+            low = max(queue.log.start_offset, queue.low_offset)
+            queue.log.release(low, _ALL_BLOCKS)
+            queue.begin_at(low)
             queue.log.visible = queue.log.next_offset
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]

@@ -43,6 +43,8 @@ def declare_group(
     _check_new_group(queue, name, settings, groups_max)
     number = _new_number(broker, settings) if name else queue.group.number
     earliest = queue.log.start_offset if settings.ephemeral else queue.durable_low_offset
+    if not name:
+        earliest = max(earliest, queue.group.next_offset)  # it may have been purged before anybody used it
     start = min(max(start, earliest), queue.log.next_offset)
     if not settings.ephemeral:
         _check_nothing_is_lost(queue, name, start)

@@ -147,6 +147,11 @@ class Queue:
             found.append(self.group)
         return found
 
+    def begin_at(self, low: int) -> None:
+        """Everything below is gone: a default group that nobody uses yet will begin behind it."""
+        if self.group.next_offset < low:
+            self.group.advance(low)
+
     def add_group(self, number: int, name: str, settings: GroupSettings) -> Group:
         """Return a new named group, or the default one under its name."""
         group = self.group if not name else Group(self, number, name, settings)

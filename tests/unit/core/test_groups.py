@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from tests.unit.core.harness import Core, offsets
 
-from penstock.core import delivery, groups, settling
+from penstock.core import definitions, delivery, groups, settling
 from penstock.core.facts import Acked, Discarded, GroupDeclared, GroupDeleted, Leased, Paused, Published
 from penstock.core.values import (
     ELSEWHERE,
@@ -63,6 +63,16 @@ def test_the_default_group_is_declared_by_its_first_consumer(core: Core) -> None
     ]
     core.consume(worker, queue, number=2)
     assert len(core.recorded(GroupDeclared)) == 1
+
+
+def test_what_was_purged_before_the_default_group_was_used_does_not_come_back(core: Core) -> None:
+    queue = core.queue()
+    core.group(queue, "billing")
+    worker = core.fill(queue, 3)
+    definitions.purge(core.broker, [queue.group])
+    core.fill(queue, 1)
+    core.consume(worker, queue)
+    assert offsets(core.dispatch()) == [3]
 
 
 def test_declaring_again_changes_nothing_and_other_settings_are_named(core: Core) -> None:
