@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.sim.bodies import block_of, uids_of
+from tests.sim.bodies import block_of, key_of, uids_of
 from tests.sim.comparison import adopt_delays, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
@@ -27,6 +27,7 @@ from penstock.core.facts import (
     encode,
 )
 from penstock.core.group import Group
+from penstock.core.keyed import look_at, wants_to_look
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import GroupSettings, QueueSettings
@@ -240,11 +241,26 @@ class CoreUnderTest:
     def dispatch(self) -> None:
         """Hand out what is ready; every hand-out has to be legal, and no one may be left wanting."""
         delivery.dispatch(self.broker, self.now_ms)
+        while self.broker.looking:
+            self._look(self.broker.looking.popitem()[0])
+            delivery.dispatch(self.broker, self.now_ms)
         for one in self.broker.deliveries:
             self.shadow.handed_out(one, self.now_ms)
         self.broker.deliveries.clear()
         for queue in self.shadow.queues.values():
             self.shadow.check_none_starves(queue)
+
+    def _look(self, group: Group) -> None:
+        index = group.index
+        if index is not None and wants_to_look(group):
+            block = group.queue.log.block_at(index.next_look)
+            stored = self.shadow.queues[group.queue.number].stored
+            keys = [
+                key_of(stored[offset].uid) if offset in stored else None for offset in range(block.first, block.end)
+            ]
+            if look_at(group, block.first, keys):
+                self.broker.delayed_groups[group] = None
+            self.broker.ready_groups[group] = None
 
     def bury(self) -> None:
         """Move what is dying to the dead letters."""

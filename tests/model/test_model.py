@@ -52,7 +52,7 @@ _settings = st.builds(
 _GROUPS = {
     "": GroupSettings(),
     "billing": GroupSettings(mode="single"),
-    "audit": GroupSettings(),
+    "audit": GroupSettings(mode="keyed"),
     "watch": GroupSettings(ephemeral=True),
 }
 

@@ -23,10 +23,16 @@ def id_of(uid: int) -> str | None:
     return f"id-{uid}" if uid % 7 else None
 
 
+def key_of(uid: int) -> str | None:
+    """Return the key of message ``uid``; some have none."""
+    return f"key-{uid * 5 % 13 % 6}" if uid % 11 else None
+
+
 def block_of(uids: Sequence[int], with_ids: bool = False) -> bytes:
     """Return a block of these messages."""
+    keys = [key_of(uid) for uid in uids]
     properties = [{"message_id": id_of(uid)} if id_of(uid) else None for uid in uids] if with_ids else None
-    return blocks.encode_block([body_of(uid) for uid in uids], properties=properties)
+    return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, properties=properties)
 
 
 def uids_of(block: bytes) -> tuple[int, ...]:

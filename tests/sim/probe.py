@@ -188,7 +188,13 @@ class Probe:
         for number, queue in self.shadow.queues.items():
             if number not in waiting:
                 queue.visible = self.engine.broker.queues[number].log.visible
-                self.shadow.check_none_starves(queue)
+                self.shadow.check_none_starves(queue, self._looking())
+
+    def _looking(self) -> set[int]:
+        """The keyed groups that wait for keys."""
+        groups = [group for queue in self.engine.broker.queues.values() for group in queue.groups.values()]
+        loading = {group.number for group in groups if group.index is not None and group.index.loading}
+        return loading | {group.number for group in self.engine.broker.looking}
 
     def deliver(self, deliveries: list[Delivery]) -> None:
         """What a dispatch handed out, before it leaves."""

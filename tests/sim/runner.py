@@ -16,7 +16,7 @@ from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
-from penstock.core import broker
+from penstock.core import broker, keyed
 from penstock.core.values import ACK
 from penstock.engine import deadletters, engine, housekeeping, outbox
 
@@ -59,6 +59,8 @@ def _small_limits(options: Options) -> Iterator[None]:
             (housekeeping, "SLICE_QUEUES", options.slice_messages),
             (housekeeping, "GARBAGE_SEGMENTS", 1),
             (broker, "DROP_BLOCKS_MAX", options.slice_messages),
+            (keyed, "READY_AHEAD", options.slice_messages * 3),
+            (keyed, "FORGET_MAX", options.slice_messages),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield

@@ -8,7 +8,7 @@ facts, which is what recovery has to arrive at; ``comparison.py`` holds the two 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tests.sim.bodies import uids_of
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
@@ -257,7 +257,11 @@ class Shadow:
             raise Violation("I10", f"{group.label} {offset} is {message.place.value} and was handed out")
         if offset >= group.queue.visible:
             raise Violation("I3", f"{group.label} {offset} was handed out before durable ({group.queue.visible})")
-        if offset != group.ready[0]:
+        if group.settings.mode == "keyed":
+            before = group.before(message)
+            if before is not None:
+                raise Violation("I7", f"{group.label} {offset} was handed out before {before} of the same key")
+        elif offset != group.ready[0]:
             raise Violation("I7", f"{group.label} {offset} was handed out before {group.ready[0]}")
         if (delivery.attempt, delivery.failures) != (message.attempts + 1, message.failures):
             tried = message.attempts, message.failures
@@ -304,18 +308,22 @@ class Shadow:
             others = sorted(self.consumers_of(group), key=lambda one: one.arrival)
             group.active = max(others, key=lambda one: one.priority, default=None)
 
-    def check_none_starves(self, queue: ShadowQueue) -> None:
-        """After a dispatch: no consumer that may take it has credit for the first message that is ready."""
+    def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = ()) -> None:
+        """After a dispatch: no consumer that may take it has credit for the first message that is ready.
+
+        ``busy`` are the numbers of groups that something is being read for.
+        """
         for group in queue.groups.values():
-            if not group.ready or group.ready[0] >= queue.visible or group.paused or queue.paused:
+            first = group.first_in_turn()
+            if first is None or first >= queue.visible or group.paused or queue.paused or group.number in busy:
                 continue
-            unit_bytes = group.messages[group.ready[0]].stored.unit_bytes
+            unit_bytes = group.messages[first].stored.unit_bytes
             consumers = self.consumers_of(group)
             if group.settings.mode == "single":
                 consumers = [group.active] if group.active and self._is_free(group) else []
             for consumer in consumers:
                 if consumer.can_take(unit_bytes):
-                    raise Violation("I20", f"{group.label} {group.ready[0]} is ready, and {consumer.name} has credit")
+                    raise Violation("I20", f"{group.label} {first} is ready, and {consumer.name} has credit")
 
     def wake(self, now_ms: int) -> None:
         """Time passes for what is delayed."""

@@ -9,6 +9,8 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
+from tests.sim.bodies import key_of
+
 from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
 
@@ -127,6 +129,20 @@ class ShadowGroup:
         self.ready = [offset for offset in self.ready if offset >= start]
         self.cursor = max(self.cursor, start)
         self.advance()
+
+    def before(self, message: Message) -> int | None:
+        """Mode keyed: the first message of the same key that is not done and comes before this one."""
+        key = key_of(message.stored.uid)
+        if key is None:
+            return None
+        same = (one.offset for one in self.messages.values() if key_of(one.stored.uid) == key)
+        return min((offset for offset in same if offset < message.offset), default=None)
+
+    def first_in_turn(self) -> int | None:
+        """The first message that could be handed out now."""
+        if self.settings.mode != "keyed":
+            return self.ready[0] if self.ready else None
+        return next((offset for offset in self.ready if self.before(self.messages[offset]) is None), None)
 
     def add(self, stored: Stored) -> None:
         """A message is there for it."""

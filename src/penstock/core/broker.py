@@ -131,6 +131,8 @@ class Broker:
         self.ready_groups: dict[Group, None] = {}
         """Groups that may have something to hand out: looked at once per commit."""
         self.delayed_groups: dict[Group, None] = {}
+        self.looking: dict[Group, None] = {}
+        """Keyed groups that want the keys of more messages: the caller brings them to ``keyed.look_at``."""
         self.published_queues: dict[Queue, None] = {}
         """Queues with blocks that are not visible yet."""
         self.confirms: list[Confirm] = []

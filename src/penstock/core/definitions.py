@@ -114,7 +114,8 @@ def describe_group(group: Group) -> dict[str, Any]:
 
 def _counts(groups: list[Group]) -> dict[str, int]:
     """Where the messages are that these groups are not done with."""
-    ready = sum(group.untouched_count + group.returned_count + group.tail_count for group in groups)
+    unseen = sum(group.index.unseen_count for group in groups if group.index is not None)
+    ready = unseen + sum(group.untouched_count + group.returned_count + group.tail_count for group in groups)
     scheduled = sum(group.delayed_count for group in groups)
     leased = sum(group.leased_count for group in groups)
     dying = sum(group.dying_count for group in groups)

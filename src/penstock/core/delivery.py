@@ -6,6 +6,7 @@ from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
 from penstock.core.group import Group
 from penstock.core.groups import end_if_ephemeral
+from penstock.core.keyed import wants_to_look
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Consumer, Session
@@ -110,6 +111,8 @@ def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
         while any(_hand_out_in_turn(broker, group, consumers, now_ms) for consumers in tiers):
             pass
     _record_fresh(broker, group)
+    if group.index is not None and wants_to_look(group):
+        broker.looking[group] = None
 
 
 def _share_out(broker: Broker, group: Group, consumers: list[Consumer], now_ms: int) -> None:
@@ -166,6 +169,8 @@ def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int,
 
 
 def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    if group.index is not None:
+        return _hand_out_keyed(broker, group, consumer, limit, now_ms)
     queue, first = group.queue, group.next_offset
     log = queue.log
     if first >= log.visible or len(group.outstanding) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX:
@@ -176,13 +181,35 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
         end = group.clear_until(end)
     if end <= first:
         return 0
-    group.outstanding.append_fresh(first, end)
-    group.next_offset = end  # the fact follows, one for the whole dispatch
+    _hand_out_at_cursor(broker, group, end)
     _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
+    if group.tail_count:
+        group.reach_tail()
+    return end - first
+
+
+def _hand_out_at_cursor(broker: Broker, group: Group, end: int) -> None:
+    group.outstanding.append_fresh(group.next_offset, end)
+    group.next_offset = end  # the fact follows, one for the whole dispatch
     if group.passed:
         _pass_over(broker, group)
-    elif group.tail_count:
-        group.reach_tail()
+
+
+def _hand_out_keyed(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    index = group.index
+    if index is None or not index.ready or not group.may_grow:
+        return 0
+    first, last = index.ready[0]
+    block = group.queue.log.block_at(first)
+    end = min(last, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if end <= first:
+        return 0
+    index.take_ready(end)
+    if first == group.next_offset:
+        _hand_out_at_cursor(broker, group, end)
+    else:
+        broker.emit(group.durable, Leased(group.queue.number, group.number, first, end))
+    _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
     return end - first
 
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from penstock.core.keyed import KeyIndex
 from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.runs import OutstandingRuns
-from penstock.core.values import DISCARD_REASONS, FAILURES_KEPT_MAX, Failure, GroupSettings
+from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
 if TYPE_CHECKING:
     from penstock.core.facts import Acked, Dead, Discarded, Failed, GroupDeclared, Leased
@@ -65,6 +66,7 @@ class Group:
         "durable",
         "dying_count",
         "history",
+        "index",
         "name",
         "next_offset",
         "number",
@@ -101,6 +103,8 @@ class Group:
         """False while consumers differ in priority, or only one of them may be handed anything."""
         self.active: Consumer | None = None
         """Mode ``single``: whose turn it is, the first of those with the highest priority; until it goes."""
+        self.index: KeyIndex | None = None
+        """Mode ``keyed``: which keys are in play."""
         self.turn = 0
         self.unrecorded = 0
         """During a dispatch: hand-outs from here up to the cursor are not recorded yet."""
@@ -117,6 +121,8 @@ class Group:
     @property
     def ready_count(self) -> int:
         """Messages that a consumer could have now."""
+        if self.index is not None:
+            return self.returned_count + self.index.ready_count
         visible = self.queue.log.visible
         fresh = visible - self.next_offset
         if fresh < 0:  # purged before it was durable
@@ -133,7 +139,7 @@ class Group:
     @property
     def leased_count(self) -> int:
         """Messages that consumers hold."""
-        out = self.outstanding.message_count()
+        out = self.outstanding.message_count() - (self.index.unseen_count if self.index is not None else 0)
         return out - self.returned_count - self.delayed_count - self.tail_count - self.dying_count
 
     @property
@@ -158,6 +164,15 @@ class Group:
         gaps = self.passed.gaps(offset, self.queue.log.next_offset) if self.passed else ()
         return gaps[0][1] if gaps else self.queue.log.next_offset
 
+    def untouched_ranges(self, first: int, end: int) -> list[OffsetRange]:
+        """Return the untouched messages of [first, end)."""
+        return self.passed.gaps(max(first, self.next_offset), end)
+
+    @property
+    def may_grow(self) -> bool:
+        """True while more messages may differ from "untouched" (SEMANTICS 31)."""
+        return max(len(self.outstanding), len(self.history), len(self.passed)) <= EXCEPTIONS_MAX
+
     # -- consumers -----------------------------------------------------------------------------------------------------
 
     def add_consumer(self, consumer: Consumer) -> None:
@@ -174,7 +189,7 @@ class Group:
 
     def _look_at_consumers(self) -> None:
         same = len({consumer.priority for consumer in self.consumers}) < 2
-        self.plain_consumers = same and self.settings.mode == "shared"
+        self.plain_consumers = same and self.settings.mode != "single"
         if self.settings.mode == "single" and self.active is None and self.consumers:
             self.active = max(self.consumers, key=lambda consumer: consumer.priority)
 
@@ -201,6 +216,8 @@ class Group:
         """It begins before message ``start``."""
         self.declared = True
         self.next_offset = fact.start
+        if self.settings.mode == "keyed":
+            self.index = KeyIndex(fact.start)
 
     def apply_leased(self, fact: Leased) -> None:
         """Messages were handed out, for the first time or again."""
@@ -221,6 +238,8 @@ class Group:
             self.counters.acked += remove(first, end)
         if self.history:
             self._forget(fact.ranges)
+        if self.index is not None:
+            self.index.finish(self, fact.ranges)
 
     def apply_failed(self, fact: Failed) -> None:
         """Messages failed once more."""
@@ -235,6 +254,8 @@ class Group:
         """A message went to the dead letters."""
         self.counters.dead += self.outstanding.remove(fact.offset, fact.offset + 1)
         self.history.pop(fact.offset, None)
+        if self.index is not None:
+            self.index.finish(self, ((fact.offset, fact.offset + 1),))
 
     def apply_discarded(self, fact: Discarded) -> None:
         """Messages are done unprocessed, wherever they are but with a consumer."""
@@ -248,6 +269,8 @@ class Group:
         self.counters.discarded[fact.reason] += discarded
         self.advance(self.next_offset)
         self._forget(fact.ranges)
+        if self.index is not None:
+            self.index.forget(self, fact.ranges)
 
     def advance(self, offset: int) -> None:
         """Move the cursor to ``offset``, and on over what was passed."""
@@ -324,6 +347,10 @@ class Group:
         ranges = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
         self._returned, self._due, self._tail = [], [], []
         self.returned_count = self.delayed_count = self.tail_count = 0
+        if self.index is not None and self.index.unseen_count:
+            unseen = self.outstanding.within(self.index.next_look, self.queue.log.next_offset)
+            ranges += [(max(run.first, self.index.next_look), run.end) for run in unseen if not run.dying]
+            self.index.unseen_count = 0
         return (*sorted(ranges), *self.passed.gaps(self.next_offset, self.queue.log.next_offset))
 
     def next_due_ms(self) -> int | None:
@@ -336,9 +363,13 @@ class Group:
         for run in self.outstanding:
             if run.dying:
                 dying.extend(range(run.first, run.end))
+            elif self.index is not None:
+                continue  # it is put into play when its key is known
             elif run.due_ms:
                 self.delay(run.first, run.end, run.due_ms)
             else:
                 self.give_back(run.first, run.end)
         self.dying_count = len(dying)
+        if self.index is not None:
+            self.index = KeyIndex(self.low_offset, self.outstanding.message_count() - len(dying))
         return dying

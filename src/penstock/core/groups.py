@@ -119,7 +119,7 @@ def end_deliveries(broker: Broker, group: Group, refusal: Refusal) -> None:
         for lease in [lease for lease in session.leases if lease.consumer.group is group]:
             session.take(lease.first_tag, lease.first_tag + lease.count)
     group.consumers.clear()
-    for waiting in (broker.ready_groups, broker.delayed_groups):
+    for waiting in (broker.ready_groups, broker.delayed_groups, broker.looking):
         waiting.pop(group, None)
     broker.dying = [dying for dying in broker.dying if dying.group is not group]
 

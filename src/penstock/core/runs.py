@@ -7,7 +7,7 @@ exceptions, not the backlog. Two parallel sorted lists (first offsets, runs) are
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -78,6 +78,18 @@ class OutstandingRuns:
         if index >= 0 and offset < self.runs[index].end:
             return self.runs[index]
         return None
+
+    def within(self, first: int, end: int) -> list[Run]:
+        """Return the runs that have offsets in [first, end)."""
+        low = max(bisect_right(self.firsts, first) - 1, 0)
+        high = bisect_left(self.firsts, end)
+        if low < high and self.runs[low].end <= first:
+            low += 1
+        return self.runs[low:high]
+
+    def count_within(self, first: int, end: int) -> int:
+        """How many messages of [first, end) are in runs."""
+        return sum(min(run.end, end) - max(run.first, first) for run in self.within(first, end))
 
     def append_fresh(self, first: int, end: int) -> None:
         """Add messages handed out for the first time."""

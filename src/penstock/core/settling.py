@@ -118,6 +118,7 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     target = _dead_letter_queue(broker, queue, now_ms, queues_max)
     target_offset = append_internal(broker, target, block, now_ms)
     group.dying_count -= 1
+    broker.ready_groups[group] = None
     broker.emit(group.durable, Dead(queue.number, group.number, offset, target.number, target_offset))
 
 

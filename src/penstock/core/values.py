@@ -34,8 +34,9 @@ ELSEWHERE: Final = 5
 DISCARD_REASONS: Final = ("purged", "filtered", "expired", "dropped", "cancelled", "elsewhere")
 """Their names, by number. ELSEWHERE: appended for another group alone (a redrive)."""
 
-MODES: Final = ("shared", "single")
-"""How a group hands out: to competing consumers, or to one active consumer in total order."""
+MODES: Final = ("shared", "keyed", "single")
+"""How a group hands out: to competing consumers; to competing consumers, one message of a key at a time and in order;
+to one active consumer, all in order."""
 
 NO_DELAY: Final = 0xFFFFFFFF
 OFFSET_UNKNOWN: Final = 0xFFFFFFFFFFFFFFFF

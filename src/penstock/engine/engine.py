@@ -40,6 +40,7 @@ from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
 from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, StoredBlock, TagRange
+from penstock.engine.looking import Looker
 from penstock.engine.outbox import Outbox
 from penstock.storage.format import position_of
 from penstock.storage.interface import Batch
@@ -105,6 +106,7 @@ class Engine:
         self.outbox = Outbox(self)
         self.dead_letters = DeadLetters(self)
         self.finder = Finder(self)
+        self.looker = Looker(self)
         self._pending = Pending()
         self._closed: deque[Commit] = deque()
         self._in_flight: Commit | None = None
@@ -216,6 +218,11 @@ class Engine:
         self._collect()
         if broker.ready_groups:
             delivery.dispatch(broker, now_ms)
+        if broker.looking:
+            self.looker.look()
+            delivery.dispatch(broker, now_ms)
+            if broker.looking:
+                self.wake()
         self._send()
         if self.jobs:
             self.jobs = [step for step in self.jobs if not step()]

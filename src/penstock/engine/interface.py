@@ -84,6 +84,10 @@ class BlockCodec(Protocol):
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
         ...
 
+    def keys(self, block: bytes) -> Sequence[str | None]:
+        """Return the key of each message; None where it has none, or one that cannot be decoded."""
+        ...
+
     def message_ids(self, block: bytes) -> Sequence[str | None]:
         """Return the message id of each message; empty when none has one."""
         ...

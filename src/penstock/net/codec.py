@@ -36,6 +36,13 @@ class WireBlockCodec:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
         return blocks.slice_block(block, start, stop)
 
+    def keys(self, block: bytes) -> Sequence[str | None]:
+        """Return the key of each message; None where it has none, or one that cannot be decoded."""
+        try:
+            return blocks.decode_keys(block)
+        except WireError:
+            return [None] * blocks.block_count(block)
+
     def message_ids(self, block: bytes) -> Sequence[str | None]:
         """Return the property ``message_id`` of each message, None where there is no text; empty when none has one."""
         if not blocks.block_columns(block) & blocks.COLUMN_PROPERTIES:

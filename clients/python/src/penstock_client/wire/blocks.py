@@ -47,6 +47,7 @@ COLUMN_HEADERS: Final = 4
 COLUMN_PROPERTIES: Final = 8
 COLUMN_ROUTING: Final = 16
 _COLUMN_NAMES: Final = ("bodies", "keys", "headers", "properties", "routing")
+_KEYS: Final = 1
 _PROPERTIES: Final = 3
 _ROUTING: Final = 4
 _COLUMN_BITS: Final = (COLUMN_BODIES, COLUMN_KEYS, COLUMN_HEADERS, COLUMN_PROPERTIES, COLUMN_ROUTING)
@@ -201,6 +202,18 @@ def decode_bodies(block: bytes) -> list[bytes]:
 def block_columns(block: bytes) -> int:
     """Return the bits of the columns that are present."""
     return _SUMMARY.unpack_from(block)[2]  # type: ignore[no-any-return]
+
+
+def block_count(block: bytes) -> int:
+    """Return how many messages a block has."""
+    return _SUMMARY.unpack_from(block)[1]  # type: ignore[no-any-return]
+
+
+def decode_keys(block: bytes) -> list[str | None]:
+    """Return the keys column alone, one each, None for a message without. Raises WireError (BAD_BLOCK)."""
+    count = block_count(block)
+    column = _split_columns(block)[_KEYS]
+    return _elements(column, count, str) if column else [None] * count
 
 
 def decode_block(block: bytes) -> Columns:
