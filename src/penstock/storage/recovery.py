@@ -110,6 +110,8 @@ class Recovery:
             self._rewrite(last)
         else:
             last.end = offset_of(self._proven)
+            # A recovery that was killed may have left the rename that proves this in the page cache only.
+            self._fs.sync_directory(self._directory)
         self.end = last.end_position
 
     def _replay_segment(self, segment: Segment, file: File) -> Iterator[RecoveredBatch]:

@@ -106,3 +106,20 @@ def test_tail_read_from_the_page_cache_only_is_durable_before_it_is_used() -> No
         assert len(promises.batches) == 3
         assert run(second.crash(Loss.LOSE), promises, "")
         assert len(promises.batches) == 3
+
+
+@pytest.mark.parametrize("mode", POWER_LOSSES)
+def test_power_cut_after_a_killed_recovery_undoes_no_rename_that_was_relied_on(mode: Loss) -> None:
+    """A recovery that was killed left its rename in the page cache only; the next life may not build on it unsynced."""
+    for seed, operations, later in itertools.product(range(6), range(30), range(1, 16)):
+        promises = Promises()
+        first = SimFileSystem(f"{seed} {later}")
+        assert run(first, promises, "bsb")
+        second = first.crash(Loss.KILL)
+        second.hook = CrashAt(operations)
+        if run(second, promises, ""):
+            break
+        third = second.crash(Loss.KILL)
+        third.hook = CrashAt(later)
+        run(third, promises, "bs")
+        assert run(third.crash(mode), promises, "")
