@@ -13,6 +13,7 @@ from penstock_client import (
     ExclusiveConsumer,
     Group,
     GroupDeleted,
+    Message,
     QueueNotEmpty,
     ReceivedMessage,
     SettingsDiffer,
@@ -190,6 +191,40 @@ async def test_the_next_active_consumer_takes_over_when_the_connection_is_lost(
         assert [message.body for message in taken] == [b"1", b"2"]
         for message in taken:
             await message.ack()
+
+
+async def test_messages_of_one_key_come_one_at_a_time_whoever_works(client: Client, test_broker: TestBroker) -> None:
+    events = client.queue("events")
+    group = events.group("orders", mode="keyed")
+    await group.declare()
+    await events.publish_many([Message(b"%d" % n, key=f"k{n % 3}") for n in range(300)])
+    done: list[int] = []
+    busy: set[str | None] = set()
+
+    async def work(connection: Client) -> None:
+        async with connection.queue("events").consume(group="orders", prefetch=2) as messages:
+            async for message in messages:
+                assert message.key not in busy
+                busy.add(message.key)
+                await asyncio.sleep(0)
+                busy.remove(message.key)
+                done.append(int(message.body))
+                await message.ack()
+                if len(done) == 150:
+                    test_broker.drop_connections()
+                if len(set(done)) == 300:
+                    return
+
+    async with connect(test_broker.url, name="other") as other:
+        workers = [asyncio.create_task(work(connection)) for connection in (client, other, client)]
+        await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+    assert not any(worker.exception() for worker in workers if not worker.cancelled())
+    for key in range(3):
+        first_times = list(dict.fromkeys(n for n in done if n % 3 == key))
+        assert first_times == list(range(key, 300, 3))
 
 
 async def test_exclusive_and_unknown_are_errors_of_their_own(client: Client) -> None:

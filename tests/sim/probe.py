@@ -113,7 +113,7 @@ class Probe:
                 self._moved_end = position + PUBLISHED_HEADER_BYTES + len(fact.block) if position >= 0 else -1
             case Dead():
                 self._check_one_batch(fact, position)
-                self._buried(fact)
+                self._buried(fact, position)
             case Acked() if not self.settling:
                 self._check_one_batch(fact, position)
                 self._redriven(fact)
@@ -130,13 +130,15 @@ class Probe:
         if position >= 0 and self._moved_end >= 0 and position != self._moved_end + LENGTH_BYTES:
             raise Violation("I14", f"{fact} is in another batch than its copy: {position:#x}, {self._moved_end:#x}")
 
-    def _buried(self, fact: Dead) -> None:
+    def _buried(self, fact: Dead, position: int) -> None:
         group = self.shadow.queues[fact.queue].groups[fact.group]
         message = group.messages.get(fact.offset)
         if message is None or message.place is not Place.DYING:
             raise Violation("I14", f"{fact} of {message}, which was not dying")
         if self._moved != (message.stored.uid, fact.target, fact.target_offset):
             raise Violation("I14", f"{fact} of {message.stored.uid} without its copy; the last copy is {self._moved}")
+        if position < 0:  # no fact says in which group it died
+            self.history.resent[message.stored.uid] = None
         group.finish(fact.offset)
         group.dead += 1
         self._moved = None

@@ -25,6 +25,7 @@ class Mode(StrEnum):
     """How a group hands out."""
 
     SHARED = "shared"
+    KEYED = "keyed"
     SINGLE = "single"
 
 
@@ -55,7 +56,9 @@ def list_groups(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) ->
 def declare(
     queue: QueueName,
     group: GroupName,
-    mode: Annotated[Mode, typer.Option(help="Competing consumers, or one active one in total order.")] = Mode.SHARED,
+    mode: Annotated[
+        Mode, typer.Option(help="Competing consumers; the same, one message of a key at a time; one active consumer.")
+    ] = Mode.SHARED,
     start: Annotated[
         str, typer.Option(help="Where a new one begins: earliest, latest, an offset, or a time (ISO 8601).")
     ] = "earliest",

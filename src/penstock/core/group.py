@@ -239,7 +239,7 @@ class Group:
         if self.history:
             self._forget(fact.ranges)
         if self.index is not None:
-            self.index.finish(self, fact.ranges)
+            self.index.finish(fact.ranges)
 
     def apply_failed(self, fact: Failed) -> None:
         """Messages failed once more."""
@@ -255,7 +255,7 @@ class Group:
         self.counters.dead += self.outstanding.remove(fact.offset, fact.offset + 1)
         self.history.pop(fact.offset, None)
         if self.index is not None:
-            self.index.finish(self, ((fact.offset, fact.offset + 1),))
+            self.index.finish(((fact.offset, fact.offset + 1),))
 
     def apply_discarded(self, fact: Discarded) -> None:
         """Messages are done unprocessed, wherever they are but with a consumer."""
@@ -371,5 +371,5 @@ class Group:
                 self.give_back(run.first, run.end)
         self.dying_count = len(dying)
         if self.index is not None:
-            self.index = KeyIndex(self.low_offset, self.outstanding.message_count() - len(dying))
+            self.index = KeyIndex(self.low_offset, self.outstanding.end, self.outstanding.message_count() - len(dying))
         return dying

@@ -2,7 +2,7 @@
 
 The keys of a group's messages are read a stretch ahead of what is handed out, and each message is sorted into one of
 two places. A key is *in play* while one of its messages is: ready, leased, waiting for its next attempt, or on its way
-to the dead letters. What comes behind with the same key waits *in line*, and gets into play when the one before is done.
+to the dead letters. What comes behind with the same key waits *in line*; it gets into play when the one before is done.
 
     looked at --its key is not in play--> ready, in the order they were looked at --> handed out
               --its key is in play------> in line --the one before is done--> ready, behind the other keys
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 LINE_MAX: Final = 1_000_000
 """Messages in line in one group, 8 MB. A backlog of busy keys longer than that holds up what is behind it."""
-READY_AHEAD: Final = 2_000
+READY_AHEAD: Final = 500
 """Looking goes on while fewer messages are ready: what is looked at too early finds more keys in play."""
 SPARSE_FRACTION: Final = 8
-"""Where at most 1 of so many messages of a block is left, only the keys of those are kept."""
+"""Where at most 1 of so many messages of a block is left, only the keys of those are kept ..."""
+THIN_OUT_BLOCKS: Final = 256
+"""... looked for each time so many blocks more are known: most are done long before."""
 FORGET_MAX: Final = 1_000
 """Up to so many discarded messages are taken out one by one; for more the index begins anew."""
 _LINE_HEAD_MAX: Final = 64
@@ -118,12 +120,15 @@ class KeyIndex:
         "next_look",
         "ready",
         "ready_count",
+        "recovered_end",
         "unseen_count",
     )
 
-    def __init__(self, next_look: int, unseen_count: int = 0) -> None:
+    def __init__(self, next_look: int, recovered_end: int = 0, unseen_count: int = 0) -> None:
         self.next_look = next_look
         """Everything below was looked at."""
+        self.recovered_end = recovered_end
+        """After a restart: what was handed out before is below."""
         self.unseen_count = unseen_count
         """After a restart: messages handed out before that were not looked at yet."""
         self.loading = False
@@ -138,15 +143,19 @@ class KeyIndex:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def know(self, first: int, keys: Keys, left: int) -> None:
+    def know(self, group: Group, first: int, keys: Keys, left: int) -> None:
         """Remember the keys of a block, of which ``left`` messages are not done."""
-        if left:
-            index = bisect_right(self._firsts, first)
-            if index and self._firsts[index - 1] == first:
-                self._known[index - 1].left = left
-                return
-            self._firsts.insert(index, first)
-            self._known.insert(index, KnownKeys(first, keys, left))
+        if not left:
+            return
+        index = bisect_right(self._firsts, first)
+        if index and self._firsts[index - 1] == first:
+            self._known[index - 1].left = left
+            return
+        self._firsts.insert(index, first)
+        self._known.insert(index, KnownKeys(first, keys, left))
+        if len(self._known) % THIN_OUT_BLOCKS == 0:
+            for known in self._known:
+                known.thin_out(group)
 
     def sort_in(self, first: int, keys: Keys) -> None:
         """Sort untouched messages into ready and in line."""
@@ -155,20 +164,27 @@ class KeyIndex:
             self.in_play |= distinct
             self.add_ready(first, first + len(keys))
             return
-        in_play, lines = self.in_play, self.lines
+        in_play = self.in_play
+        free_from = first
         for offset, key in enumerate(keys, first):
-            if key is None:
-                self.add_ready(offset, offset + 1)
-            elif key not in in_play:
+            if key in in_play:
+                if offset > free_from:
+                    self.add_ready(free_from, offset)
+                free_from = offset + 1
+                self._line_up(offset, key)
+            elif key is not None:
                 in_play.add(key)
-                self.add_ready(offset, offset + 1)
-            else:
-                self.line_count += 1
-                line = lines.get(key)
-                if line is None:
-                    lines[key] = Line(offset)
-                else:
-                    line.append(offset)
+        if free_from < first + len(keys):
+            self.add_ready(free_from, first + len(keys))
+
+    def _line_up(self, offset: int, key: str | None) -> None:
+        assert key is not None, "no key, no line"
+        self.line_count += 1
+        line = self.lines.get(key)
+        if line is None:
+            self.lines[key] = Line(offset)
+        else:
+            line.append(offset)
 
     def add_ready(self, first: int, end: int) -> None:
         """Messages may be handed out, behind those that were ready before."""
@@ -190,13 +206,13 @@ class KeyIndex:
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
-    def finish(self, group: Group, ranges: Iterable[OffsetRange]) -> None:
+    def finish(self, ranges: Iterable[OffsetRange]) -> None:
         """Messages that were in play are done: the next in line of their keys are ready."""
         parts = [(known, known.of(first, end)) for first, end, known in self._blocks_of(ranges)]
         for _, keys in parts:
             self._release(keys)
         for known, keys in parts:
-            self._count_down(group, known, len(keys))
+            self._count_down(known, len(keys))
 
     def _release(self, keys: Keys) -> None:
         lines = self.lines
@@ -224,7 +240,7 @@ class KeyIndex:
             for offset, key in enumerate(keys, first):
                 self._forget_one(offset, key)
         for _, known, keys in parts:
-            self._count_down(group, known, len(keys))
+            self._count_down(known, len(keys))
 
     def _forget_one(self, offset: int, key: str | None) -> None:
         line = self.lines.get(key) if key is not None else None
@@ -257,7 +273,7 @@ class KeyIndex:
                 self.in_play.update(known.of(first, end))
         self.in_play.discard(None)
         for known in list(self._known):
-            self._count_down(group, known, known.left - group.outstanding.count_within(known.first, known.end))
+            self._count_down(known, known.left - group.outstanding.count_within(known.first, known.end))
         self.next_look = max(group.low_offset if self.unseen_count else 0, min(self.next_look, group.next_offset))
 
     def _blocks_of(self, ranges: Iterable[OffsetRange]) -> Iterator[tuple[int, int, KnownKeys]]:
@@ -274,22 +290,21 @@ class KeyIndex:
                 if index < len(self._known) and self._known[index] is known:
                     index += 1
 
-    def _count_down(self, group: Group, known: KnownKeys, count: int) -> None:
+    def _count_down(self, known: KnownKeys, count: int) -> None:
         known.left -= count
         if known.left <= 0:
             index = bisect_right(self._firsts, known.first) - 1
             del self._firsts[index], self._known[index]
-        else:
-            known.thin_out(group)
 
 
 def wants_to_look(group: Group) -> bool:
     """True when more should be looked at: little is ready, and there is room for what has to wait in line."""
     index = group.index
+    if index is None or index.loading:
+        return False
+    index.next_look = max(index.next_look, group.low_offset)  # what was purged may be gone
     return (
-        index is not None
-        and not index.loading
-        and index.next_look < group.queue.log.visible
+        index.next_look < group.queue.log.visible
         and index.ready_count < READY_AHEAD
         and index.line_count < LINE_MAX
         and group.may_grow
@@ -304,8 +319,8 @@ def look_at(group: Group, first: int, keys: Keys) -> bool:
     fresh = group.untouched_ranges(max(first, index.next_look), end)
     seen = max(first, index.next_look)
     left = sum(last - start for start, last in group.untouched_ranges(first, end))
-    index.know(first, keys, left + group.outstanding.count_within(first, end))
-    delayed = index.unseen_count > 0 and _put_into_play(group, index, seen, end, keys[seen - first :])
+    index.know(group, first, keys, left + group.outstanding.count_within(first, end))
+    delayed = seen < index.recovered_end and _put_into_play(group, index, seen, end, keys[seen - first :])
     index.next_look = end
     for start, last in fresh:
         index.sort_in(start, keys[start - first : last - first])

@@ -72,6 +72,11 @@ class OutstandingRuns:
         """Messages in all runs."""
         return sum(run.end - run.first for run in self.runs)
 
+    @property
+    def end(self) -> int:
+        """Where the last run ends; 0 when there is none."""
+        return self.runs[-1].end if self.runs else 0
+
     def find(self, offset: int) -> Run | None:
         """Return the run that holds ``offset``."""
         index = bisect_right(self.firsts, offset) - 1

@@ -196,7 +196,8 @@ class Queue:
     ) -> Group:
         """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
 
-        ``mode`` is ``shared`` (competing consumers) or ``single`` (one active consumer, total order). ``start`` is
+        ``mode`` is ``shared`` (competing consumers), ``keyed`` (competing consumers, messages of one key one at a time
+        and in order) or ``single`` (one active consumer, total order). ``start`` is
         where a new one begins: ``earliest``, ``latest``, an offset or a time. An ``ephemeral`` one lives in memory,
         ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name.
         """
