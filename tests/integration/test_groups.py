@@ -227,6 +227,48 @@ async def test_messages_of_one_key_come_one_at_a_time_whoever_works(client: Clie
         assert first_times == list(range(key, 300, 3))
 
 
+async def test_what_is_behind_a_dead_message_waits_for_its_redrive(client: Client, test_broker: TestBroker) -> None:
+    events = client.queue("events")
+    group = events.group("orders", mode="keyed", on_dead="hold")
+    await group.declare()
+    await events.publish_many([Message(b"a1", key="a"), Message(b"a2", key="a"), Message(b"b1", key="b")])
+
+    async def is_held() -> bool:
+        return (await group.info()).held == 1
+
+    async with group.consume() as messages:
+        first, other = await anext(messages), await anext(messages)
+        assert (first.body, other.body) == (b"a1", b"b1")
+        await first.reject(reason="cannot")
+        await other.ack()
+        await until(is_held)
+        assert [found.offset async for found in events.find(state="held", group="orders")] == [0]
+    test_broker.restart()
+    async with group.consume() as messages:
+        assert await events.redrive() == 1
+        for body in (b"a1", b"a2"):
+            message = await anext(messages)
+            assert message.body == body
+            await message.ack(confirm=True)
+    assert (await events.info()).messages == 0
+
+
+async def test_removing_the_dead_letter_skips_the_held_message(client: Client) -> None:
+    events = client.queue("events")
+    group = events.group("orders", mode="single", on_dead="hold")
+    await group.declare()
+    await events.publish_many([b"1", b"2"])
+    async with group.consume(prefetch=1) as messages:
+        await (await anext(messages)).reject(reason="cannot")
+
+        async def is_held() -> bool:
+            return (await group.info()).held == 1
+
+        await until(is_held)
+        assert await client.queue("events.dead").purge() == 1
+        assert (await anext(messages)).body == b"2"
+
+
 async def test_exclusive_and_unknown_are_errors_of_their_own(client: Client) -> None:
     events = client.queue("events")
     async with events.consume(exclusive=True):

@@ -22,7 +22,9 @@ from penstock.core.facts import (
     Dead,
     Discarded,
     Fact,
+    Held,
     Published,
+    Resumed,
     decode,
     encode,
 )
@@ -103,6 +105,12 @@ class CoreUnderTest:
                 group = shadow.queues[fact.queue].groups[fact.group]
                 group.finish(fact.offset)
                 group.dead += 1
+            case Held():
+                group = shadow.queues[fact.queue].groups[fact.group]
+                group.put(group.messages[fact.offset], Place.HELD)
+            case Resumed():
+                group = shadow.queues[fact.queue].groups[fact.group]
+                group.resume(group.messages[fact.offset])
             case Acked() if not self.settling:
                 for first, end in fact.ranges:
                     for offset in range(first, end):
@@ -240,6 +248,7 @@ class CoreUnderTest:
 
     def dispatch(self) -> None:
         """Hand out what is ready; every hand-out has to be legal, and no one may be left wanting."""
+        settling.skip_orphans(self.broker)
         delivery.dispatch(self.broker, self.now_ms)
         while self.broker.looking:
             self._look(self.broker.looking.popitem()[0])
@@ -271,6 +280,15 @@ class CoreUnderTest:
             if message.place is not Place.DYING:
                 raise Violation("I14", f"{message} of {queue.name} is not dying")
             settling.bury(self.broker, one, block_of((message.stored.uid,)), self.now_ms, QUEUES_MAX)
+
+    def resume(self, session: Session, tag: int) -> None:
+        """Redrive one marker that a session holds."""
+        held = self.shadow.sessions[session.number].tags.get(tag)
+        queue = self.broker.queues[held.group.queue.number] if held else None
+        if held is None or queue is None or held.offset not in queue.markers:
+            return
+        if not settling.resume(self.broker, session, tag, queue, held.offset):
+            raise Violation("I14", f"the marker under tag {tag} is held, and was not resumed")
 
     def move(self, session: Session, tag: int, target: Group) -> None:
         """Redrive one message that a session holds, or believes to hold."""

@@ -52,7 +52,7 @@ _settings = st.builds(
 _GROUPS = {
     "": GroupSettings(),
     "billing": GroupSettings(mode="single"),
-    "audit": GroupSettings(mode="keyed"),
+    "audit": GroupSettings(mode="keyed", on_dead="hold"),
     "watch": GroupSettings(ephemeral=True),
 }
 
@@ -275,7 +275,10 @@ class CoreMachine(RuleBasedStateMachine):
     def move(self, choice: int, tag: int, other: int) -> None:
         session, group = self._session(choice), self._group(self._queue(other), tag)
         if session is not None and group is not None and group in group.queue.keepers():
-            self.core.move(session, tag % (session.next_tag + 1), group)
+            if other % 2:
+                self.core.resume(session, tag % (session.next_tag + 1))
+            else:
+                self.core.move(session, tag % (session.next_tag + 1), group)
 
     # -- restarts and refusals -----------------------------------------------------------------------------------------
 

@@ -369,6 +369,8 @@ def declare_group(world: World) -> None:
         return
     rng, name = world.rng, world.rng.choice(GROUPS)
     settings: dict[str, Any] = {"mode": world.options.modes[name], "ephemeral": name == "watch"} if name else {}
+    if name in ("billing", "audit") and settings["mode"] != "shared":
+        settings["on_dead"] = world.options.on_dead
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
     asked = Asked("group_declare", -1, {"created": known is None})
     if known is not None and rng.random() < 0.1:

@@ -73,9 +73,12 @@ def _compare_group(group: Group, mine: ShadowGroup) -> None:
     wanted = (mine.name, mine.settings, mine.declared, mine.paused)
     _same("I18", f"{mine.label}", (group.name, group.settings, group.declared, group.paused), wanted)
     waiting = group.returned_count + group.delayed_count + (group.index.unseen_count if group.index else 0)
-    places = (waiting, group.tail_count, group.leased_count, group.dying_count)
+    places = (waiting, group.tail_count, group.leased_count, group.dying_count, len(group.held))
     returned = sum(offset < mine.cursor or offset in mine.passed for offset in mine.ready)
-    counted = (returned + mine.count(Place.DELAYED), *map(mine.count, (Place.TAIL, Place.LEASED, Place.DYING)))
+    counted = (
+        returned + mine.count(Place.DELAYED),
+        *map(mine.count, (Place.TAIL, Place.LEASED, Place.DYING, Place.HELD)),
+    )
     if group.index is None:
         _same("I12", f"{mine.label} delayed", group.delayed_count, mine.count(Place.DELAYED))
     _same("I12", f"{mine.label} returned, delayed, tail, leased, dying", places, counted)
@@ -101,13 +104,16 @@ def compare_leases(broker: Broker, shadow: Shadow) -> None:
         _same("I13", "credit", credit, {c.number: (c.leased_messages, c.leased_bytes) for c in mine.consumers.values()})
 
 
+_DEAD = (Place.DYING, Place.HELD)
+
+
 def _compare_messages(group: Group, mine: ShadowGroup) -> None:
     found: dict[int, tuple[int, int, int, bool]] = {}
     for run in group.outstanding:
         for offset in range(run.first, run.end):
             found[offset] = (run.attempts, run.failures, run.due_ms, run.dying)
     counted = {
-        m.offset: (m.attempts, m.failures, m.due_ms, m.place is Place.DYING)
+        m.offset: (m.attempts, m.failures, m.due_ms, m.place in _DEAD)
         for m in mine.messages.values()
         if m.offset < mine.cursor or m.offset in mine.passed
     }
@@ -135,7 +141,7 @@ def _compare_found(broker: Broker, group: Group, mine: ShadowGroup) -> None:
     found: dict[int, str] = {}
     while (span := finding.next_span(group, max(found, default=-1) + 1, held, 0)) is not None:
         found |= dict.fromkeys(range(span.first, span.end), span.state)
-    states = {Place.LEASED: finding.LEASED, Place.DYING: finding.DYING}
+    states = {Place.LEASED: finding.LEASED, Place.DYING: finding.DYING, Place.HELD: finding.HELD}
     wanted = {
         m.offset: states.get(m.place, finding.SCHEDULED if m.due_ms else finding.READY)
         for m in mine.messages.values()

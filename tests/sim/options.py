@@ -42,6 +42,7 @@ class Options:
     groups: int
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
     modes: dict[str, str]
+    on_dead: str
     window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -73,6 +74,7 @@ def draw_options(rng: random.Random) -> Options:
         pinned=rng.choice(["", "", "a", "c"]),
         marks_started=rng.random() < 0.5,
         groups=rng.choice([0, 0, 2, 8]),
+        on_dead=rng.choice(["skip", "hold"]),
         modes={name: rng.choice(MODES) for name in GROUPS if name},
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )

@@ -21,7 +21,9 @@ from penstock.core.facts import (
     Dead,
     Discarded,
     Fact,
+    Held,
     Published,
+    Resumed,
     encode,
 )
 from penstock.core.values import ELSEWHERE
@@ -114,6 +116,11 @@ class Probe:
             case Dead():
                 self._check_one_batch(fact, position)
                 self._buried(fact, position)
+            case Held():
+                self._check_one_batch(fact, position)
+                self._held(fact)
+            case Resumed():
+                self._resumed(fact, position)
             case Acked() if not self.settling:
                 self._check_one_batch(fact, position)
                 self._redriven(fact)
@@ -142,6 +149,25 @@ class Probe:
         group.finish(fact.offset)
         group.dead += 1
         self._moved = None
+
+    def _held(self, fact: Held) -> None:
+        group = self.shadow.queues[fact.queue].groups[fact.group]
+        message = group.messages.get(fact.offset)
+        if message is None or message.place is not Place.DYING or group.settings.on_dead != "hold":
+            raise Violation("I14", f"{fact} of {message} in {group.label}, which does not hold it")
+        if self._moved != (message.stored.uid, fact.target, fact.target_offset):
+            raise Violation("I14", f"{fact} of {message.stored.uid} without its marker; the last copy is {self._moved}")
+        group.put(message, Place.HELD)
+        self._moved = None
+
+    def _resumed(self, fact: Resumed, position: int) -> None:
+        group = self.shadow.queues[fact.queue].groups[fact.group]
+        message = group.messages.get(fact.offset)
+        if message is None or message.place is not Place.HELD:
+            raise Violation("I14", f"{fact} of {message}, which is not held")
+        group.resume(message)
+        self._moved = (message.stored.uid, fact.queue, fact.offset)
+        self._moved_end = position + len(encode(fact)) if position >= 0 else -1
 
     def _redriven(self, fact: Acked) -> None:
         [(first, end)] = fact.ranges

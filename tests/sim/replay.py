@@ -20,6 +20,7 @@ from penstock.core.facts import (
     Failed,
     GroupDeclared,
     GroupDeleted,
+    Held,
     Leased,
     Noted,
     Paused,
@@ -27,6 +28,7 @@ from penstock.core.facts import (
     ProducersExpired,
     Published,
     Repeated,
+    Resumed,
 )
 
 
@@ -47,7 +49,7 @@ def replayed(facts: Iterable[Known], boot_epoch: int) -> Shadow:
         queue.visible = queue.next_offset
         for group in queue.groups.values():
             for message in group.messages.values():
-                if message.place is not Place.DYING and message.due_ms:
+                if message.place not in (Place.DYING, Place.HELD) and message.due_ms:
                     group.put(message, Place.DELAYED)
     return shadow
 
@@ -58,6 +60,8 @@ def check_one_place(shadow: Shadow, resent: Container[int]) -> None:
     for queue in shadow.queues.values():
         for group in queue.keepers() if queue.settings.durable else ():
             for message in group.messages.values():
+                if message.place is Place.HELD:
+                    continue  # its marker stands for it
                 stored = message.stored
                 key = (stored.uid, *stored.path, group.number)
                 place = f"{group.label} {message.offset}"
@@ -98,7 +102,7 @@ def _apply(shadow: Shadow, known: Known) -> None:
             for offset in offsets:
                 _open(group, offset, fact)
             group.discard(offsets, fact.reason)
-        case Failed() | Dead():
+        case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
             _apply_definition(shadow, fact)
@@ -118,14 +122,19 @@ def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
         stream.offsets[fact.first_sequence + index] = fact.offset + index
 
 
-def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead) -> None:
+def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead | Held | Resumed) -> None:
     if isinstance(fact, Failed):
         for offset in range(fact.first, fact.end):
             _fail(group, _open(group, offset, fact), fact)
+    elif isinstance(fact, Resumed):
+        group.resume(_open(group, fact.offset, fact))
     else:
         message = _open(group, fact.offset, fact)
         if shadow.copied is not None:
             shadow.copied.path, shadow.copied = (*message.stored.path, group.number), None
+        if isinstance(fact, Held):
+            group.put(message, Place.HELD)
+            return
         group.finish(fact.offset)
         group.dead += 1
 
@@ -158,7 +167,7 @@ def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:
             queue.streams.pop(producer, None)
 
 
-def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead) -> ShadowGroup:
+def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead | Held | Resumed) -> ShadowGroup:
     return shadow.queues[fact.queue].groups[fact.group]
 
 

@@ -38,6 +38,7 @@ from penstock.core.facts import (
 )
 from penstock.core.values import (
     ACK,
+    CANCELLED,
     DUPLICATE,
     EXTEND,
     HOLD_MS_MAX,
@@ -137,7 +138,8 @@ class Shadow:
         group = self.queues[fact.queue].groups[fact.group]
         offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
         for offset in offsets:
-            if offset not in group.messages or group.messages[offset].place in (Place.LEASED, Place.DYING):
+            kept = (Place.LEASED, Place.DYING) if fact.reason == CANCELLED else (Place.LEASED, Place.DYING, Place.HELD)
+            if offset not in group.messages or group.messages[offset].place in kept:
                 raise Violation("I12", f"{fact}: {group.label} {offset} is {group.messages.get(offset)}")
         if fact.reason == PURGED and self.purge(group) != len(offsets):
             raise Violation("I12", f"{fact} does not purge all of {group.label}")
@@ -290,7 +292,8 @@ class Shadow:
     def _is_free(self, group: ShadowGroup) -> bool:
         """Mode single: nobody else holds anything, and nothing is waiting for its next attempt."""
         active = group.active.leased_messages if group.active else 0
-        return group.count(Place.LEASED) == active and not group.count(Place.DELAYED)
+        waiting = group.count(Place.DELAYED) + group.count(Place.HELD)
+        return group.count(Place.LEASED) == active and not waiting
 
     def add_consumer(self, session: int, consumer: ShadowConsumer) -> None:
         """A consumer came."""

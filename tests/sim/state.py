@@ -22,6 +22,7 @@ class Place(Enum):
     DELAYED = "delayed"
     DYING = "dying"
     TAIL = "tail"
+    HELD = "held"
 
 
 @dataclass(slots=True)
@@ -189,6 +190,11 @@ class ShadowGroup:
         if message.place is Place.READY:
             self._unready(offset)
         self.queue.trim()
+
+    def resume(self, message: Message) -> None:
+        """What was held is tried again, its failures counted from 0."""
+        message.failures = message.due_ms = 0
+        self.put(message, Place.READY)
 
     def count(self, place: Place) -> int:
         """How many messages are there."""

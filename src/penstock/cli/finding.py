@@ -30,6 +30,7 @@ class State(StrEnum):
     SCHEDULED = "scheduled"
     LEASED = "leased"
     DYING = "dying"
+    HELD = "held"
     DEAD = "dead"
 
 
@@ -81,7 +82,7 @@ def _what(found: "FoundMessage", now: datetime) -> str:
             return f"held by {found.consumer}, {left} left"
         case State.SCHEDULED:
             return f"again in {left}: {reason}" if reason else f"again in {left}"
-        case State.DEAD | State.DYING:
+        case State.DEAD | State.DYING | State.HELD:
             return reason or "no reason was given"
     return f"failed before: {reason}" if reason else ""
 

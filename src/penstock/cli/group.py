@@ -29,6 +29,13 @@ class Mode(StrEnum):
     SINGLE = "single"
 
 
+class OnDead(StrEnum):
+    """What becomes of the messages behind a dead one."""
+
+    SKIP = "skip"
+    HOLD = "hold"
+
+
 @app.callback(invoke_without_command=True)
 def _group(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
@@ -59,6 +66,9 @@ def declare(
     mode: Annotated[
         Mode, typer.Option(help="Competing consumers; the same, one message of a key at a time; one active consumer.")
     ] = Mode.SHARED,
+    on_dead: Annotated[
+        OnDead, typer.Option(help="When a message dies: those behind it go on, or wait for its redrive.")
+    ] = OnDead.SKIP,
     start: Annotated[
         str, typer.Option(help="Where a new one begins: earliest, latest, an offset, or a time (ISO 8601).")
     ] = "earliest",
@@ -69,7 +79,7 @@ def declare(
     begin = _start(start)
 
     async def go(client: "Client") -> "tuple[bool, GroupInfo]":
-        handle = client.queue(queue).group(group, mode=mode.value, start=begin)
+        handle = client.queue(queue).group(group, mode=mode.value, start=begin, on_dead=on_dead.value)
         return await handle.declare(), await handle.info()
 
     created, info = run_with_client(url, go)

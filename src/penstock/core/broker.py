@@ -21,6 +21,7 @@ from penstock.core.facts import (
     Failed,
     GroupDeclared,
     GroupDeleted,
+    Held,
     Leased,
     Moved,
     Noted,
@@ -29,6 +30,7 @@ from penstock.core.facts import (
     ProducersExpired,
     Published,
     Repeated,
+    Resumed,
 )
 from penstock.core.group import Group
 from penstock.core.log import BlockRef, QueueLog
@@ -138,6 +140,8 @@ class Broker:
         self.confirms: list[Confirm] = []
         self.deliveries: list[Delivery] = []
         self.dying: list[Dying] = []
+        self.orphans: list[tuple[Group, int]] = []
+        """Held messages whose markers are gone: ``settling.skip_orphans``."""
         self.cancelled: list[Cancelled] = []
         self.dropped: list[BlockRef] = []
         """Blocks that no one needs any more."""
@@ -156,7 +160,7 @@ class Broker:
         match fact:
             case Acked():
                 self._group(fact.queue, fact.group).apply_acked(fact)
-                self.release(self.queues[fact.queue])
+                self._release_after(fact)
             case Leased():
                 self._group(fact.queue, fact.group).apply_leased(fact)
             case Failed():
@@ -166,7 +170,9 @@ class Broker:
                 self.release(self.queues[fact.queue])
             case Discarded():
                 self._group(fact.queue, fact.group).apply_discarded(fact)
-                self.release(self.queues[fact.queue])
+                self._release_after(fact)
+            case Held() | Resumed():
+                self._apply_held(fact)
             case Noted() | Repeated():
                 self._apply_message_ids(fact)
             case Published() | Moved():
@@ -207,6 +213,20 @@ class Broker:
             queue.stream_of(producer).advance(first_sequence, count, offset)
             self.producers[producer] = time_ms
 
+    def _release_after(self, fact: Acked | Discarded) -> None:
+        queue = self.queues[fact.queue]
+        if queue.markers:
+            for offset in [offset for offset in queue.markers if not queue.is_open(offset)]:
+                self.orphans.append(queue.markers.pop(offset))
+        self.release(queue)
+
+    def _apply_held(self, fact: Held | Resumed) -> None:
+        group = self._group(fact.queue, fact.group)
+        if isinstance(fact, Held):
+            group.apply_held(fact)
+        else:
+            group.apply_resumed(fact)
+
     def release(self, queue: Queue) -> None:
         """Drop the blocks that every group is done with."""
         low = queue.low_offset
@@ -239,6 +259,17 @@ class Broker:
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
                 if group.delayed_count:
                     self.delayed_groups[group] = None
+        self._find_markers()
+
+    def _find_markers(self) -> None:
+        for queue in self.queues.values():
+            for group in queue.groups.values():
+                for offset, (target, marker) in group.held.items():
+                    holder = self.queues.get(target)
+                    if holder is not None and holder.is_open(marker):
+                        holder.markers[marker] = (group, offset)
+                    else:
+                        self.orphans.append((group, offset))
 
     def _group(self, queue: int, group: int) -> Group:
         return self.queues[queue].groups[group]
@@ -257,6 +288,7 @@ class Broker:
         queue.deleted = True
         for group in queue.groups.values():
             group.deleted = True
+        self.orphans += queue.markers.values()
         self._drop(queue.log, queue.log.next_offset)
 
     def _apply_message_ids(self, fact: Noted | Repeated) -> None:

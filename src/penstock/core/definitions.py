@@ -119,7 +119,9 @@ def _counts(groups: list[Group]) -> dict[str, int]:
     scheduled = sum(group.delayed_count for group in groups)
     leased = sum(group.leased_count for group in groups)
     dying = sum(group.dying_count for group in groups)
-    return {"ready": ready, "scheduled": scheduled, "leased": leased, "messages": ready + scheduled + leased + dying}
+    held = sum(len(group.held) for group in groups)
+    messages = ready + scheduled + leased + dying + held
+    return {"ready": ready, "scheduled": scheduled, "leased": leased, "held": held, "messages": messages}
 
 
 def _totals(groups: list[Group]) -> dict[str, int]:

@@ -6,7 +6,8 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
                       | published at ms | block ...                              (48 bytes, then the block verbatim)
     LEASED            | kind u8 | 0 x 7 | queue | group | first | end
     ACKED, DISCARDED  | kind u8 | reason u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
-    DEAD              | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
+    DEAD, HELD        | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
+    RESUMED           | kind u8 | 0 x 7 | queue | group | offset | 0
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
     FAILED            | kind u8 | dying u8 | 0 u16 | 0 u32 | queue | group | first | end | due ms | JSON failure
@@ -31,6 +32,8 @@ DISCARDED: Final = 6
 MOVED: Final = 7
 NOTED: Final = 8
 REPEATED: Final = 9
+HELD: Final = 44
+RESUMED: Final = 45
 DECLARED: Final = 16
 DELETED: Final = 17
 PRODUCER_OPENED: Final = 18
@@ -124,6 +127,26 @@ class Dead(NamedTuple):
     target_offset: int
 
 
+class Held(NamedTuple):
+    """A message died and stays in its place: what is in the dead-letter queue is a marker, a copy that says so. It is a
+    Published in the same batch (SEMANTICS 12).
+    """
+
+    queue: int
+    group: int
+    offset: int
+    target: int
+    target_offset: int
+
+
+class Resumed(NamedTuple):
+    """A held message is tried again, its failures counted from 0; its marker is acknowledged in the same batch."""
+
+    queue: int
+    group: int
+    offset: int
+
+
 class Noted(NamedTuple):
     """The queue remembers these messages' ids: ``digests`` are those of ``core.dedup``, joined, one a message.
 
@@ -212,6 +235,8 @@ Fact = (
     | Discarded
     | Failed
     | Dead
+    | Held
+    | Resumed
     | Noted
     | Repeated
     | Declared
@@ -243,8 +268,10 @@ def encode(fact: Fact) -> bytes:
     if isinstance(fact, Failed):
         head = _FAILED.pack(FAILED, fact.dying, 0, 0, fact.queue, fact.group, fact.first, fact.end, fact.due_ms)
         return head + json.dumps(fact.failure).encode()
-    if isinstance(fact, Dead):
-        return _DEAD.pack(DEAD, *fact)
+    if isinstance(fact, (Dead, Held)):
+        return _DEAD.pack(DEAD if isinstance(fact, Dead) else HELD, *fact)
+    if isinstance(fact, Resumed):
+        return _LEASED.pack(RESUMED, *fact, 0)
     if isinstance(fact, Noted):
         return _NOTED.pack(NOTED, fact.queue, fact.first, fact.time_ms) + fact.digests
     if isinstance(fact, Repeated):
@@ -278,8 +305,10 @@ def decode(payload: bytes | memoryview) -> Fact:
         _, dying, _, _, queue, group, first, end, due_ms = _FAILED.unpack_from(payload)
         failure = Failure(*json.loads(bytes(payload[_FAILED.size :])))
         return Failed(queue, group, first, end, due_ms, bool(dying), failure)
-    if kind == DEAD:
-        return Dead(*_DEAD.unpack_from(payload)[1:])
+    if kind in (DEAD, HELD):
+        return (Dead if kind == DEAD else Held)(*_DEAD.unpack_from(payload)[1:])
+    if kind == RESUMED:
+        return Resumed(*_LEASED.unpack_from(payload)[1:4])
     if kind == NOTED:
         _, queue, first, time_ms = _NOTED.unpack_from(payload)
         return Noted(queue, first, time_ms, bytes(payload[_NOTED.size :]))

@@ -15,7 +15,9 @@ SCHEDULED: Final = "scheduled"
 LEASED: Final = "leased"
 DYING: Final = "dying"
 """On its way to the dead letters: its copy is not written yet."""
-STATES: Final = frozenset((READY, SCHEDULED, LEASED, DYING))
+HELD: Final = "held"
+"""Dead, and kept in its place: what is behind it waits for it to be redriven or skipped."""
+STATES: Final = frozenset((READY, SCHEDULED, LEASED, DYING, HELD))
 """What a message that its group is not done with may be."""
 
 
@@ -58,7 +60,7 @@ def next_span(group: Group, offset: int, held: list[Holding], now_ms: int) -> Sp
         index += 1
     first, end = _untouched(group, max(offset, group.next_offset))
     if index < len(runs.runs) and (runs.firsts[index] < first or first >= end):
-        return _of_run(runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
+        return _of_run(group, runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
     return Span(first, end, READY) if first < end else None
 
 
@@ -68,11 +70,12 @@ def _untouched(group: Group, first: int) -> OffsetRange:
     return group.passed.first_gap(first, visible) if group.passed else (first, visible)
 
 
-def _of_run(run: Run, first: int, held: list[Holding], now_ms: int) -> Span:
+def _of_run(group: Group, run: Run, first: int, held: list[Holding], now_ms: int) -> Span:
     """Return the part of a run from ``first`` on that is in one state."""
     counts = (run.attempts, run.failures)
     if run.dying:
-        return Span(first, run.end, DYING, *counts)
+        end = first + 1 if group.held else run.end
+        return Span(first, end, HELD if first in group.held else DYING, *counts)
     index = bisect_right(held, (first + 1,)) - 1
     if index >= 0 and first < held[index].end:
         return Span(first, min(run.end, held[index].end), LEASED, *counts, held[index].consumer, held[index].until_ms)

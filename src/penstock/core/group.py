@@ -23,7 +23,7 @@ from penstock.core.runs import OutstandingRuns
 from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
 if TYPE_CHECKING:
-    from penstock.core.facts import Acked, Dead, Discarded, Failed, GroupDeclared, Leased
+    from penstock.core.facts import Acked, Dead, Discarded, Failed, GroupDeclared, Held, Leased, Resumed
     from penstock.core.queue import Queue
     from penstock.core.session import Consumer
 
@@ -65,6 +65,7 @@ class Group:
         "deleted",
         "durable",
         "dying_count",
+        "held",
         "history",
         "index",
         "name",
@@ -97,6 +98,8 @@ class Group:
         self.passed = RangeSet()
         self.outstanding = OutstandingRuns()
         self.history: dict[int, list[Failure]] = {}
+        self.held: dict[int, tuple[int, int]] = {}
+        """Messages that died and stay in their places: the dead-letter queue and the offset of each one's marker."""
         self.counters = Counters()
         self.consumers: list[Consumer] = []
         self.plain_consumers = True
@@ -140,7 +143,8 @@ class Group:
     def leased_count(self) -> int:
         """Messages that consumers hold."""
         out = self.outstanding.message_count() - (self.index.unseen_count if self.index is not None else 0)
-        return out - self.returned_count - self.delayed_count - self.tail_count - self.dying_count
+        waiting = self.returned_count + self.delayed_count + self.tail_count
+        return out - waiting - self.dying_count - len(self.held)
 
     @property
     def open_count(self) -> int:
@@ -197,14 +201,14 @@ class Group:
         """The consumers that may be handed messages now: those of the highest priority first, lower ones what they
         leave.
 
-        Mode ``single``: the active one alone. Nobody while another one's deliveries are still held, and while a message
-        waits for its next attempt: what is behind it must wait too (SEMANTICS 10).
+        Mode ``single``: the active one alone. Nobody while another one has deliveries, and while a message waits for
+        its next attempt or is held: what is behind it must wait too (SEMANTICS 10, 12).
         """
         if self.plain_consumers:
             return [self.consumers]
         if self.settings.mode == "single":
             active = self.active
-            if active is None or self.delayed_count or self.leased_count != active.leased_messages:
+            if active is None or self.delayed_count or self.held or self.leased_count != active.leased_messages:
                 return []
             return [[active]]
         priorities = sorted({consumer.priority for consumer in self.consumers}, reverse=True)
@@ -257,9 +261,20 @@ class Group:
         if self.index is not None:
             self.index.finish(((fact.offset, fact.offset + 1),))
 
+    def apply_held(self, fact: Held) -> None:
+        """A message died and keeps its place."""
+        self.held[fact.offset] = (fact.target, fact.target_offset)
+
+    def apply_resumed(self, fact: Resumed) -> None:
+        """A held message is to be tried again."""
+        del self.held[fact.offset]
+        self.outstanding.resumed(fact.offset)
+
     def apply_discarded(self, fact: Discarded) -> None:
         """Messages are done unprocessed, wherever they are but with a consumer."""
         discarded = 0
+        if self.held:
+            self._let_go(fact.ranges)
         for first, end in fact.ranges:
             discarded += self.outstanding.remove(first, end)
             if end > self.next_offset:
@@ -277,6 +292,11 @@ class Group:
         self.next_offset = self.passed.pop_below(offset) if self.passed else offset
         if self._tail:
             self.reach_tail()
+
+    def _let_go(self, ranges: tuple[OffsetRange, ...]) -> None:
+        for first, end in ranges:
+            for offset in [offset for offset in self.held if first <= offset < end]:
+                del self.held[offset]
 
     def _forget(self, ranges: tuple[OffsetRange, ...]) -> None:
         history = self.history
@@ -362,7 +382,7 @@ class Group:
         dying: list[int] = []
         for run in self.outstanding:
             if run.dying:
-                dying.extend(range(run.first, run.end))
+                dying += [offset for offset in range(run.first, run.end) if offset not in self.held]
             elif self.index is not None:
                 continue  # it is put into play when its key is known
             elif run.due_ms:
@@ -371,5 +391,6 @@ class Group:
                 self.give_back(run.first, run.end)
         self.dying_count = len(dying)
         if self.index is not None:
-            self.index = KeyIndex(self.low_offset, self.outstanding.end, self.outstanding.message_count() - len(dying))
+            unseen_count = self.outstanding.message_count() - len(dying) - len(self.held)
+            self.index = KeyIndex(self.low_offset, self.outstanding.end, unseen_count)
         return dying

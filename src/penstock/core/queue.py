@@ -85,6 +85,7 @@ class Queue:
         "group_names",
         "groups",
         "log",
+        "markers",
         "name",
         "number",
         "paused",
@@ -105,6 +106,10 @@ class Queue:
         self.groups: dict[int, Group] = {group_number: self.group}
         self.group_names: dict[str, Group] = {"": self.group}
         self.streams: dict[int, Stream] = {}
+        self.markers: dict[int, tuple[Group, int]] = {}
+        """Of a dead-letter queue: offsets of markers, with the group and the offset of the message that is held. Not
+        recorded: the groups know.
+        """
         self.paused = False
         self.deleted = False
         self.dedup: DedupWindow | None = None
@@ -139,6 +144,10 @@ class Queue:
         """What a restart keeps: where a new durable group begins at the earliest."""
         lasting = [group for group in self.groups.values() if group.declared and not group.settings.ephemeral]
         return min(group.low_offset for group in lasting or (self.group,))
+
+    def is_open(self, offset: int) -> bool:
+        """True while some group is not done with the message."""
+        return offset < self.log.next_offset and any(group.is_open(offset) for group in self.keepers())
 
     def keepers(self) -> list[Group]:
         """The groups that messages are kept for."""

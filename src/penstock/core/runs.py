@@ -151,6 +151,13 @@ class OutstandingRuns:
             run.dying = dying
         self._join(low, high)
 
+    def resumed(self, offset: int) -> None:
+        """A message that had died is tried again: its failures count from 0."""
+        low, high = self._isolate(offset, offset + 1)
+        for run in self.runs[low:high]:
+            run.failures, run.due_ms, run.dying = 0, 0, False
+        self._join(low, high)
+
     def restore(self, states: list[RunState]) -> None:
         """Replace everything by the runs of a snapshot."""
         self.runs = [Run(*state) for state in states]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from penstock.core.broker import Broker, Dying
 from penstock.core.definitions import declare
-from penstock.core.facts import Acked, Dead, Discarded, Failed
+from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
 from penstock.core.group import Group
 from penstock.core.groups import end_if_ephemeral
 from penstock.core.publishing import append_internal
@@ -15,6 +15,7 @@ from penstock.core.ranges import OffsetRange
 from penstock.core.session import Session, Taken
 from penstock.core.values import (
     ACK,
+    CANCELLED,
     ELSEWHERE,
     EXTEND,
     HOLD_MS_MAX,
@@ -119,7 +120,37 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     target_offset = append_internal(broker, target, block, now_ms)
     group.dying_count -= 1
     broker.ready_groups[group] = None
-    broker.emit(group.durable, Dead(queue.number, group.number, offset, target.number, target_offset))
+    place = (queue.number, group.number, offset, target.number, target_offset)
+    if group.settings.on_dead == "hold":
+        broker.emit(group.durable, Held(*place))
+        target.markers[target_offset] = (group, offset)
+    else:
+        broker.emit(group.durable, Dead(*place))
+
+
+def resume(broker: Broker, session: Session, tag: int, marker_queue: Queue, marker_offset: int) -> bool:
+    """Have the message tried again that a leased marker stands for: in its own place, for its group.
+
+    False when the session does not hold the marker any more.
+    """
+    taken = session.take(tag, tag + 1)
+    if taken:
+        group, offset = marker_queue.markers.pop(marker_offset)
+        broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+        group.give_back(offset, offset + 1)
+        broker.ready_groups[group] = None
+        _acknowledge(broker, taken)
+    return bool(taken)
+
+
+def skip_orphans(broker: Broker) -> None:
+    """Removing a marker skips its message: what is held lets those behind it go on (SEMANTICS 12)."""
+    orphans, broker.orphans = broker.orphans, []
+    for group, offset in orphans:
+        if not group.deleted and offset in group.held:
+            ranges = ((offset, offset + 1),)
+            broker.emit(group.durable, Discarded(group.queue.number, group.number, CANCELLED, ranges))
+            broker.ready_groups[group] = None
 
 
 def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes, now_ms: int) -> bool:

@@ -145,10 +145,13 @@ def _check_setting(name: str, value: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """What a group was declared with. An ephemeral one lives in memory and ends with its last consumer."""
+    """What a group was declared with. An ephemeral one lives in memory and ends with its last consumer. Where
+    ``on_dead`` is ``hold``, what comes behind a dead message with its key, or in mode ``single`` at all, waits for it.
+    """
 
     mode: str = "shared"
     ephemeral: bool = False
+    on_dead: str = "skip"
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name."""
@@ -166,6 +169,12 @@ def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
         raise Refused("bad-setting", f"mode must be one of {', '.join(MODES)}, not {settings.mode!r}")
     if not isinstance(settings.ephemeral, bool):
         raise Refused("bad-setting", f"ephemeral must be true or false, not {settings.ephemeral!r}")
+    if settings.on_dead not in ("skip", "hold"):
+        raise Refused("bad-setting", f"on_dead must be 'skip' or 'hold', not {settings.on_dead!r}")
+    if settings.on_dead == "hold" and (settings.mode == "shared" or settings.ephemeral):
+        raise Refused(
+            "bad-setting", "on_dead 'hold' keeps an order: it needs mode keyed or single, and a lasting group"
+        )
     return settings
 
 

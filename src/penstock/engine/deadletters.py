@@ -105,6 +105,7 @@ class DeadLetters:
             "queue": queue.name,
             **({"group": group.name} if group.name else {}),
             "offset": offset,
+            **({"held": True} if group.settings.on_dead == "hold" else {}),
             "attempts": run.attempts,
             "reason": failures[-1].reason if failures else "",
             "published_at_ms": stored[0],
@@ -175,7 +176,7 @@ class Redrive:
                     self._complete = True
                     break
                 one = self._engine.codec.slice(entry.block, index, index + 1)
-                self._move(entry.first_tag + index, one)
+                self._move(entry.first_tag + index, entry.offset + index, one)
         self._grant()
         self._engine.wake()
 
@@ -211,7 +212,12 @@ class Redrive:
             self._engine.wake()
         return self._complete
 
-    def _move(self, tag: int, block: bytes) -> None:
+    def _move(self, tag: int, offset: int, block: bytes) -> None:
+        marked = self._source.markers.get(offset)
+        if marked is not None and self._groups.get(marked[0].name) is marked[0]:
+            session = self._engine.broker.sessions[self._session]
+            self._moved += settling.resume(self._engine.broker, session, tag, self._source, offset)
+            return
         original, queue, group_name = self._engine.codec.redriven(block)
         broker, now_ms = self._engine.broker, self._engine.clock_ms()
         session = broker.sessions[self._session]

@@ -24,6 +24,7 @@ from penstock.core.facts import (
     Dead,
     Discarded,
     Fact,
+    Held,
     Moved,
     Noted,
     Published,
@@ -48,7 +49,7 @@ from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
 """A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
-_SECOND_HALVES: Final = (Dead, Acked, Discarded, Noted)
+_SECOND_HALVES: Final = (Dead, Held, Acked, Discarded, Noted)
 """Facts that may end what the fact before them began (a dead letter, a redrive, a block with message ids): one batch
 for both (I14, I9)."""
 
@@ -215,6 +216,8 @@ class Engine:
         settling.expire_leases(broker, now_ms)
         if broker.delayed_groups:
             delivery.wake_delayed(broker, now_ms)
+        if broker.orphans:
+            settling.skip_orphans(broker)
         self._collect()
         if broker.ready_groups:
             delivery.dispatch(broker, now_ms)
@@ -345,6 +348,8 @@ class Engine:
             for session, consumer, refusal in cancelled:
                 if (sink := self.sinks.get(session)) is not None:
                     sink.cancelled(consumer, refusal)
+        if broker.orphans:
+            self.wake()
         if broker.draining and not broker.dropped:
             broker.drain()
         if broker.dropped:

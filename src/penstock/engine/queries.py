@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 DEAD: Final = "dead"
 """In the dead-letter queue; the other states are core's."""
-STATES: Final = (finding.READY, finding.SCHEDULED, finding.LEASED, finding.DYING, DEAD)
+STATES: Final = (finding.READY, finding.SCHEDULED, finding.LEASED, finding.DYING, finding.HELD, DEAD)
 _U64_MAX: Final = 0xFFFFFFFFFFFFFFFF
 
 

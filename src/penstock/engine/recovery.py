@@ -18,12 +18,14 @@ from penstock.core.facts import (
     DEAD,
     DISCARDED,
     FAILED,
+    HELD,
     LEASED,
     MOVED,
     NOTED,
     PUBLISHED,
     PUBLISHED_HEADER,
     REPEATED,
+    RESUMED,
     Declared,
     Deleted,
     GroupDeclared,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
-_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, DISCARDED, NOTED, REPEATED})
+_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED})
 
 
 class Recovery:
@@ -172,6 +174,7 @@ def _snapshot_group(group: Group) -> dict[str, Any]:
         "counters": group.counters.values(),
         "runs": group.outstanding.states(),
         "history": list(group.history.items()),
+        "held": [(offset, *marker) for offset, marker in group.held.items()],
     }
 
 
@@ -213,6 +216,7 @@ def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
     group.passed = RangeSet((first, end) for first, end in state["passed"])
     group.counters.restore(state["counters"])
     group.outstanding.restore([RunState(*run) for run in state["runs"]])
+    group.held = {offset: (target, marker) for offset, target, marker in state["held"]}
     group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in state["history"]}
 
 
@@ -236,7 +240,7 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
                 if group.durable:
                     yield group.number, group.name, group.settings, group.declared, group.paused
                     yield group.next_offset, list(group.passed), group.counters.values(), group.outstanding.states()
-                    yield sorted(group.history.items())
+                    yield sorted(group.history.items()), sorted(group.held.items())
             yield sorted(
                 (p, s.last_sequence, tuple(run.values() for run in s.runs), tuple(s.gaps))
                 for p, s in queue.streams.items()

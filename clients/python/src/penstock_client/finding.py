@@ -17,6 +17,7 @@ READY: Final = "ready"
 SCHEDULED: Final = "scheduled"
 LEASED: Final = "leased"
 DYING: Final = "dying"
+HELD: Final = "held"
 DEAD: Final = "dead"
 _PAGE: Final = 1000
 
@@ -24,7 +25,8 @@ _PAGE: Final = 1000
 class FoundMessage(MessageView):
     """A message that was looked for, and how it was when it was found.
 
-    ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` (on its way to the dead letters) or ``dead``;
+    ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` (on its way to the dead letters), ``held``
+    (dead, and kept in its place by a group with ``on_dead="hold"``) or ``dead``;
     ``attempt`` counts hand-outs so far. Of a dead letter, ``queue`` and ``offset`` are those of the dead-letter queue;
     ``dead`` has where it came from and what became of it there.
     """

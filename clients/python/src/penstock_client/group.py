@@ -25,10 +25,12 @@ class GroupInfo(NamedTuple):
     id: int
     mode: str
     ephemeral: bool
+    on_dead: str
     paused: bool
     ready: int
     scheduled: int
     leased: int
+    held: int
     messages: int
     consumers: int
     acked: int
@@ -115,11 +117,15 @@ class Group:
         return int(reply["deleted"])
 
 
-def group_settings(mode: str | None, start: Start | None, ephemeral: bool) -> dict[str, Any]:
+def group_settings(
+    mode: str | None, start: Start | None, ephemeral: bool, on_dead: str | None = None
+) -> dict[str, Any]:
     """Return the settings of a declaration, those that were given."""
     settings: dict[str, Any] = {}
     if mode is not None:
         settings["mode"] = mode
+    if on_dead is not None:
+        settings["on_dead"] = on_dead
     if ephemeral:
         settings["ephemeral"] = True
         start = "latest" if start is None else start  # JMS 2.0: a non-durable subscription sees what comes from then on

@@ -38,6 +38,7 @@ class QueueInfo(NamedTuple):
     ready: int
     scheduled: int
     leased: int
+    held: int
     dead: int
     messages: int
     bytes: int
@@ -193,17 +194,19 @@ class Queue:
         mode: str | None = None,
         start: Start | None = None,
         ephemeral: bool = False,
+        on_dead: str | None = None,
     ) -> Group:
         """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
 
         ``mode`` is ``shared`` (competing consumers), ``keyed`` (competing consumers, messages of one key one at a time
         and in order) or ``single`` (one active consumer, total order). ``start`` is
         where a new one begins: ``earliest``, ``latest``, an offset or a time. An ``ephemeral`` one lives in memory,
-        ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name.
+        ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name. ``on_dead="hold"``
+        keeps the order when a message dies: what is behind it waits until it is redriven, or its dead letter removed.
         """
         if ephemeral and not name:
             name = ephemeral_name()
-        return Group(self._client, self.name, name, group_settings(mode, start, ephemeral))
+        return Group(self._client, self.name, name, group_settings(mode, start, ephemeral, on_dead))
 
     async def groups(self) -> list[GroupInfo]:
         """Describe the queue's groups, by name. Raises UnknownQueue."""
