@@ -374,7 +374,7 @@ def declare_group(world: World) -> None:
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
     asked = Asked("group_declare", -1, {"created": known is None})
     if known is not None and rng.random() < 0.1:
-        settings["ephemeral"] = not known.settings.ephemeral
+        settings = {"mode": known.settings.mode, "ephemeral": not known.settings.ephemeral}
         asked.code = "settings-differ"
     elif known is None and name and not queue.settings.durable and not settings["ephemeral"]:
         asked.code = "bad-setting"
