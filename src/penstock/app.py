@@ -271,6 +271,7 @@ def _engine_limits(settings: "Settings") -> EngineLimits:
         groups_per_queue_max=limits.groups_per_queue_max,
         prefetch_messages_max=limits.prefetch_messages_max,
         prefetch_bytes_max=limits.prefetch_bytes_max,
+        reply_bytes_max=limits.reply_bytes_max,
         window_messages=limits.window_messages,
         window_bytes=limits.window_bytes,
         cache_bytes=settings.storage.cache_bytes,
@@ -288,6 +289,7 @@ def _net_options(settings: "Settings") -> NetOptions:
         heartbeat_ms=server.heartbeat_ms,
         body_bytes_max=limits.body_bytes_max,
         prefetch_bytes_max=limits.prefetch_bytes_max,
+        reply_bytes_max=limits.reply_bytes_max,
         window_messages=limits.window_messages,
         window_bytes=limits.window_bytes,
     )

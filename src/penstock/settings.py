@@ -96,6 +96,7 @@ class LimitSettings(_Section):
     groups_per_queue_max: int = Field(default=1_000, ge=1, le=100_000)
     prefetch_messages_max: int = Field(default=100_000, ge=1, le=1_000_000)
     prefetch_bytes_max: Bytes = Field(default=64 * MIB, ge=64 * KIB, le=GIB)
+    reply_bytes_max: Bytes = Field(default=8 * MIB, ge=64 * KIB, le=GIB)
     producer_idle_days: int = Field(default=7, ge=1, le=3650)
     window_messages: int = Field(default=100_000, ge=1, le=1_000_000)
     window_bytes: Bytes = Field(default=32 * MIB, ge=64 * KIB, le=GIB)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.sim.client import Asked, Client, Connection
+from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.world import World
@@ -24,6 +25,7 @@ from penstock.core.values import (
     WRITTEN,
     parse_settings,
 )
+from penstock.engine.interface import ReplyIn
 from penstock.selectors import parse_selector
 
 Action = Callable[[World], None]
@@ -50,6 +52,9 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         find: 2,
         describe: 2,
         pause: 1,
+        open_reply_box: 3,
+        answer: 10,
+        read_replies: 4,
         connect: 8,
         disconnect: 2,
         turn: 30,
@@ -273,6 +278,40 @@ def _as_ranges(tags: list[int]) -> list[tuple[int, int]]:
         else:
             ranges.append((tag, tag))
     return ranges
+
+
+# -- replies -----------------------------------------------------------------------------------------------------------
+
+
+def open_reply_box(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        wanted = {"address": connection.address} if connection.address else {}
+        world.probe.mail.asked(connection.session)
+        connection.ask(Asked("reply_open", -1, wanted), {})
+
+
+def answer(world: World) -> None:
+    connection = _connection(world)
+    if connection is None:
+        return
+    rng = world.rng
+    known = [*connection.client.asked, *world.probe.mail.boxes]
+    entries = []
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        address = (
+            rng.choice(known) if known and rng.random() < 0.95 else rng.choice(["jobs", "$reply.1.", "$reply.0.1"])
+        )
+        numbers = [world.next_request() for _ in range(rng.choice([1, 1, 3]))]
+        block = reply_block(address, numbers, rng.choice([0, 50, 400]))
+        entries.append(ReplyIn(address, len(numbers), block, "bad-block" if rng.random() < 0.05 else ""))
+    connection.answer(entries, rng.random() < 0.7)
+
+
+def read_replies(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None:
+        world.probe.mail.read(connection.session, world.rng.choice([1, 3, 100]))
 
 
 # -- queues ------------------------------------------------------------------------------------------------------------

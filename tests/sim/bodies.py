@@ -28,11 +28,21 @@ def key_of(uid: int) -> str | None:
     return f"key-{uid * 5 % 13 % 6}" if uid % 11 else None
 
 
-def block_of(uids: Sequence[int], with_ids: bool = False) -> bytes:
-    """Return a block of these messages."""
+def block_of(uids: Sequence[int], with_ids: bool = False, reply_to: str = "") -> bytes:
+    """Return a block of these messages; with a reply address they are requests."""
+    ids = [id_of(uid) if with_ids else None for uid in uids]
+    properties = [{"message_id": one} if one else {} for one in ids]
+    if reply_to:
+        properties = [{**one, "reply_to": reply_to} for one in properties]
+    columns = [one or None for one in properties] if any(properties) else None
     keys = [key_of(uid) for uid in uids]
-    properties = [{"message_id": id_of(uid)} if id_of(uid) else None for uid in uids] if with_ids else None
-    return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, properties=properties)
+    return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, properties=columns)
+
+
+def addresses_in(block: bytes) -> set[str]:
+    """Return where the messages of a block want their replies."""
+    columns = blocks.decode_properties(block) or ()
+    return {properties["reply_to"] for properties in columns if properties and "reply_to" in properties}
 
 
 def uids_of(block: bytes) -> tuple[int, ...]:

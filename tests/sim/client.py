@@ -6,19 +6,21 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.bodies import block_of, uids_of
+from tests.sim.bodies import addresses_in, block_of, uids_of
 from tests.sim.judge import Expected
+from tests.sim.mail import replies_in
 from tests.sim.state import ShadowConsumer, ShadowGroup
 from tests.sim.violation import Violation
 
 from penstock.core.values import DUPLICATE, REFUSED, STORED, SYNCED, WRITTEN, Refusal
-from penstock.engine.interface import ConfirmEntry, DeliveryOut, TagRange
+from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 _REMEMBERED_TAGS = 40
 _REMEMBERED_BLOCKS = 6
+_REMEMBERED_ADDRESSES = 10
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Connection:
         self.old_tags: deque[int] = deque(maxlen=_REMEMBERED_TAGS)
         self.stale_ranges: list[TagRange] = []
         self.producer_known = False
+        self.address = ""
+        """Of its reply box, once it has one."""
         self.aborted = False
 
     # -- what the engine says ------------------------------------------------------------------------------------------
@@ -106,6 +110,7 @@ class Connection:
             self._check_bodies(out.queue, entry)
             last = entry.first_tag + entry.message_count
             self.tags += range(entry.first_tag, last)
+            self.client.asked += sorted(addresses_in(entry.block))
             self.world.delivered += entry.message_count
 
     def _check_bodies(self, queue: int, entry: DeliveryOut) -> None:
@@ -129,6 +134,9 @@ class Connection:
         if asked.command == "producer_open":
             self.client.producer = result["producer"]
             self.producer_known = True
+        elif asked.command == "reply_open":
+            self.address = result["address"]
+            self.world.probe.mail.opened(self.session, self.address)
 
     def _check_found(self, asked: Asked, result: dict[str, Any]) -> None:
         """A search says nothing that is not so: bodies, state and order; and it goes on behind what it found."""
@@ -176,6 +184,17 @@ class Connection:
         self.world.trace(f"{self.client.name} < cancelled {consumer} {refusal.code}")
         if consumer in self.consumers:
             self.consumers.remove(consumer)
+
+    def replied(self, replied_at_ms: int, blocks: list[bytes]) -> None:
+        """Replies arrive."""
+        self._alive("replied")
+        for block in blocks:
+            self.world.trace(f"{self.client.name} < replied {replies_in(block)}")
+            self.world.probe.mail.arrived(self.session, block)
+
+    def unsent_bytes(self) -> int:
+        """What the peer has not read."""
+        return self.world.probe.mail.unsent_bytes(self.session)
 
     def abort(self, refusal: Refusal) -> None:
         """The broker stops."""
@@ -266,6 +285,16 @@ class Connection:
             self.expected[expected.route].append(expected)
         world.probe.stored.clear()
 
+    def answer(self, entries: list[ReplyIn], answered: bool) -> None:
+        """Send one REPLY frame."""
+        world = self.world
+        number = world.next_request() if answered else 0
+        outcomes = world.probe.mail.sent(entries)
+        world.trace(f"{self.client.name} > reply {[entry.address for entry in entries]} {outcomes} {number}")
+        if answered:
+            self.requests[number] = Asked("reply", -1, {"outcomes": outcomes})
+        world.engine.reply(self.session, entries, number)
+
     def settle(self, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, answered: bool) -> None:
         """Settle ranges of tags, valid or not."""
         world = self.world
@@ -296,6 +325,8 @@ class Client:
         self.sequences: dict[str, int] = {}
         self.unconfirmed: list[Sent] = []
         self.recent: deque[Sent] = deque(maxlen=_REMEMBERED_BLOCKS)
+        self.asked: deque[str] = deque(maxlen=_REMEMBERED_ADDRESSES)
+        """Who waits for replies: addresses in the messages that were delivered, over all connections and boots."""
         self.connection: Connection | None = None
         self.resend = False
 
@@ -346,7 +377,8 @@ class Client:
             uids = self.world.draw_uids(name, count)
             first = self.sequences.get(name, 1)
             self.sequences[name] = first + count
-            blocks.append(Sent(name, first, level, block_of(uids, self.world.options.deduplicates(name)), uids))
+            block = block_of(uids, self.world.options.deduplicates(name), self.connection.address)
+            blocks.append(Sent(name, first, level, block, uids))
         self.unconfirmed += blocks
         self.connection.publish(blocks)
 

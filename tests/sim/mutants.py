@@ -12,9 +12,11 @@ from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.group import Group
 from penstock.core.queue import Queue, Stream
+from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
-from penstock.core.values import ACK
+from penstock.core.values import ACK, REPLY_PREFIX
 from penstock.engine import engine as engine_module
+from penstock.engine import replies
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
 from penstock.engine.recovery import Recovery as EngineRecovery
@@ -245,6 +247,45 @@ def deliveries_out_of_order() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def reply_addresses_without_epoch() -> Iterator[None]:
+    """A reply address of an earlier boot leads to whoever has that session's number now."""
+    original = ReplyBoxes.target
+
+    def target(self: ReplyBoxes, address: str) -> int | None:
+        head, _, session = address.rpartition(".")
+        return original(self, f"{REPLY_PREFIX}{self._boot_epoch}.{session}" if head else address)
+
+    with patch.object(ReplyBoxes, "target", target):
+        yield
+
+
+@contextmanager
+def reply_boxes_without_bound() -> Iterator[None]:
+    """Replies pile up for who does not read them."""
+
+    def put(self: ReplyBoxes, session: int, size_bytes: int, message_count: int) -> bool:
+        self.delivered_count += message_count
+        return True
+
+    with patch.object(ReplyBoxes, "put", put):
+        yield
+
+
+@contextmanager
+def replies_handed_over_twice() -> Iterator[None]:
+    """A full box has its asker given what it was given before."""
+    original = replies._Forwarding.hand_over
+
+    def hand_over(self: replies._Forwarding) -> None:
+        blocks = dict(self._blocks)
+        original(self)
+        self._blocks = blocks
+
+    with patch.object(replies._Forwarding, "hand_over", hand_over):
+        yield
+
+
 MUTANTS: Final = (
     no_sync,
     no_directory_sync,
@@ -264,4 +305,7 @@ MUTANTS: Final = (
     expired_leases_kept,
     purge_takes_leased,
     deliveries_out_of_order,
+    reply_addresses_without_epoch,
+    reply_boxes_without_bound,
+    replies_handed_over_twice,
 )

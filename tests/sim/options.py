@@ -25,6 +25,7 @@ class Options:
     slice_messages: int
     cache_bytes: int
     snapshot_bytes: int
+    reply_bytes_max: int
     publishes: int
     settles: int
     commit_steps: int
@@ -60,6 +61,7 @@ def draw_options(rng: random.Random) -> Options:
         slice_messages=rng.choice([1, 3, 100]),
         cache_bytes=rng.choice([0, 2000, 20_000, 1 << 20]),
         snapshot_bytes=rng.choice([800, 2000, 6000, 30_000]),
+        reply_bytes_max=rng.choice([250, 2000, 1 << 20]),
         publishes=rng.choice([15, 30, 60]),
         settles=rng.choice([10, 30, 60]),
         commit_steps=rng.choice([20, 50, 100]),

@@ -9,6 +9,7 @@ from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
+from tests.sim.mail import Mail
 from tests.sim.replay import Known
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowSession
@@ -64,6 +65,7 @@ class Probe:
         self.removed = 0
         """Messages that the latest purge or delete took."""
         self.outgoing: dict[int, deque[Outgoing]] = {}
+        self.mail = Mail(engine.limits.reply_bytes_max)
         self._moved: tuple[int, int, int] | None = None
         self._moved_end = -1
         self._wrap(engine)
@@ -200,6 +202,7 @@ class Probe:
             self.adopt()
             self.shadow.close_session(session, lost, self.engine.clock_ms())
         self._close_session(session, lost)
+        self.mail.closed(session)
         self.adopt()
 
     def turn(self) -> None:
@@ -265,6 +268,7 @@ class Probe:
         """Hold everything against everything."""
         self.adopt()
         compare(self.engine.broker, self.shadow)
+        self.mail.compare(self.engine.reply_boxes)
 
     def _check_visible(self) -> None:
         for number, queue in self.shadow.queues.items():

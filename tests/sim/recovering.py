@@ -31,7 +31,11 @@ def recover(fs: SimFileSystem, options: Options, boot_epoch: int, clock_ms: Call
     snapshot = snapshots.load()
     end = snapshot.position if snapshot else 0
     journal = Journal.open(fs, "journal", segment_bytes=options.segment_bytes, boot_epoch=boot_epoch, replay_from=end)
-    limits = EngineLimits(cache_bytes=options.cache_bytes, snapshot_bytes=options.snapshot_bytes)
+    limits = EngineLimits(
+        cache_bytes=options.cache_bytes,
+        snapshot_bytes=options.snapshot_bytes,
+        reply_bytes_max=options.reply_bytes_max,
+    )
     engine = Engine(journal, WireBlockCodec(), limits, boot_epoch, clock_ms)
     recovery = Recovery(engine)
     if snapshot:

@@ -43,6 +43,8 @@ OFFSET_UNKNOWN: Final = 0xFFFFFFFFFFFFFFFF
 
 NAME_BYTES_MAX: Final = 255
 """AMQP 0-9-1 short string."""
+REPLY_PREFIX: Final = "$reply."
+"""Reply addresses begin with it, so names do not: who sends an answer knows a box from a queue by looking."""
 FAILURES_KEPT_MAX: Final = 16
 """The first and the latest fifteen failures of a message."""
 EXCEPTIONS_MAX: Final = 100_000
@@ -195,6 +197,8 @@ def check_name(name: Any) -> str:
         raise Refused("bad-name", "a name must be valid UTF-8") from error
     if size_bytes > NAME_BYTES_MAX:
         raise Refused("bad-name", f"a name may have {NAME_BYTES_MAX} bytes, this one has {size_bytes}")
+    if name.startswith(REPLY_PREFIX):
+        raise Refused("bad-name", f"names that begin with {REPLY_PREFIX!r} are reply addresses, not {name!r}")
     if any(ord(char) < 32 or ord(char) == 127 for char in name):
         raise Refused("bad-name", f"a name may not hold control characters: {name!r}")
     return name

@@ -248,3 +248,10 @@ class Redrive:
 
     def stale(self, outcome: int, ranges: list[TagRange]) -> None:
         """Never: it settles through core."""
+
+    def replied(self, replied_at_ms: int, blocks: list[bytes]) -> None:
+        """Never: it asks nothing."""
+
+    def unsent_bytes(self) -> int:
+        """Nothing: it has no peer."""
+        return 0

@@ -33,14 +33,24 @@ from penstock.core.facts import (
 )
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
+from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Session
 from penstock.core.storing import Publication
 from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
-from penstock.engine import requests
+from penstock.engine import replies, requests
 from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
-from penstock.engine.interface import BlockCodec, ConfirmEntry, EngineLimits, Load, Sink, StoredBlock, TagRange
+from penstock.engine.interface import (
+    BlockCodec,
+    ConfirmEntry,
+    EngineLimits,
+    Load,
+    ReplyIn,
+    Sink,
+    StoredBlock,
+    TagRange,
+)
 from penstock.engine.looking import Looker
 from penstock.engine.outbox import Outbox
 from penstock.storage.format import position_of
@@ -92,6 +102,7 @@ class Engine:
         self.clock_ms = clock_ms
         self.blocks = BlockStore(limits.cache_bytes)
         self.broker = Broker(self, boot_epoch, codec)
+        self.reply_boxes = ReplyBoxes(boot_epoch, limits.reply_bytes_max)
         self.sinks: dict[int, Sink] = {}
         self.loads: list[Load] = []
         """Reads that the driver is to make."""
@@ -153,6 +164,7 @@ class Engine:
             return
         del self._unconfirmed[session]
         self.outbox.forget(session)
+        self.reply_boxes.close(session)
         settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
         self.wake()
 
@@ -190,6 +202,12 @@ class Engine:
         elif stale:
             self.sinks[session].stale(outcome, stale)
         self.wake()
+
+    def reply(self, session: int, entries: Sequence[ReplyIn], request: int) -> None:
+        """Pass replies on to who asked, at once: nothing of it is durable. With a request id the outcomes come back."""
+        outcomes = replies.forward(self, entries)
+        if request:
+            self.sinks[session].reply(request, {"outcomes": outcomes})
 
     def request(self, session: int, request: int, command: str, arguments: dict[str, Any]) -> None:
         """Carry out a named command; the sink gets one reply, refusal or peek for it."""

@@ -31,6 +31,15 @@ class DeliveryOut(NamedTuple):
     message_count: int
 
 
+class ReplyIn(NamedTuple):
+    """A block of replies for one address, from whoever answers. ``refusal`` is why its bytes cannot be delivered."""
+
+    address: str
+    message_count: int
+    block: bytes
+    refusal: str = ""
+
+
 class Sink(Protocol):
     """A connection as the engine sees it. Called on the engine's thread; must not raise, must not wait."""
 
@@ -54,6 +63,13 @@ class Sink(Protocol):
 
     def cancelled(self, consumer: int, refusal: Refusal) -> None:
         """A consumer ended by the broker's doing."""
+
+    def replied(self, replied_at_ms: int, blocks: list[bytes]) -> None:
+        """Replies to what this connection asked. Only to one that opened its reply box."""
+
+    def unsent_bytes(self) -> int:
+        """How much, of anything, waits to be written to the peer. Asked of one that opened its reply box."""
+        ...
 
     def abort(self, refusal: Refusal) -> None:
         """Close the connection."""
@@ -116,6 +132,7 @@ class EngineLimits:
     cache_bytes: int = 64 * 1024 * 1024
     snapshot_bytes: int = 256 * 1024 * 1024
     producer_idle_ms: int = 7 * 24 * 3600 * 1000
+    reply_bytes_max: int = 8 * 1024 * 1024
 
 
 StoredBlock = tuple[int, bytes]

@@ -11,7 +11,7 @@ from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding, group_requests
+from penstock.engine import finding, group_requests, replies
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
 from penstock.engine.deadletters import Redrive
 from penstock.engine.interface import DeliveryOut, StoredBlock
@@ -213,6 +213,10 @@ def _status(call: Call) -> dict[str, Any]:
         "acked": sum(group.counters.acked for group in all_groups),
         "redelivered": sum(group.counters.redelivered for group in all_groups),
         "delivered": call.engine.delivered,
+        "reply_boxes": len(call.engine.reply_boxes),
+        "replies_delivered": call.engine.reply_boxes.delivered_count,
+        "replies_gone": call.engine.reply_boxes.gone_count,
+        "replies_full": call.engine.reply_boxes.full_count,
         "commits": call.engine.commits,
         "journal_bytes": call.engine.journal.total_bytes,
         "live_bytes": call.engine.blocks.live_bytes,
@@ -245,4 +249,5 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "consume": _consume,
     "flow": _flow,
     "cancel": _cancel,
+    "reply_open": replies.open_box,
 }

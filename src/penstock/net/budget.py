@@ -1,7 +1,8 @@
 """How much may wait to be written to one connection.
 
-What waits is deliveries, bounded by the credit its consumers were granted, and answers, bounded by ceasing to read more
-requests. A peer that honestly uses its credit never meets either bound; one that does not read meets the second:
+What waits is deliveries, bounded by the credit its consumers were granted, replies, bounded by its reply box, and
+answers, bounded by ceasing to read more requests. A peer that honestly uses its credit never meets either bound; one
+that does not read meets the second:
 
     0 ......... pause_bytes ................ abort_bytes
       writing     requests are not read        the peer is cut off: slow-peer
@@ -19,6 +20,8 @@ CONSUMERS_COUNTED_MAX: Final = 4
 """Credit beyond that of so many consumers with the largest prefetch does not raise the bounds: they must be a bound."""
 
 _CREDIT_COMMANDS: Final = frozenset({"consume", "flow"})
+_REPLY_BOX: Final = -1
+"""Stands for the reply box among the consumers, whose numbers are not negative."""
 
 
 class WriteBudget:
@@ -27,15 +30,26 @@ class WriteBudget:
     The bounds rise with the credit and do not sink: deliveries of a cancelled consumer may still wait.
     """
 
-    __slots__ = ("_asked", "_bytes_max", "_credit", "_credit_peak", "_prefetch_bytes_max", "_unit_bytes_max")
+    __slots__ = (
+        "_asked",
+        "_box_bytes",
+        "_bytes_max",
+        "_credit",
+        "_credit_peak",
+        "_prefetch_bytes_max",
+        "_reply_bytes_max",
+        "_unit_bytes_max",
+    )
 
-    def __init__(self, prefetch_bytes_max: int, frame_bytes_max: int) -> None:
+    def __init__(self, prefetch_bytes_max: int, reply_bytes_max: int, frame_bytes_max: int) -> None:
         self._prefetch_bytes_max = prefetch_bytes_max
+        self._reply_bytes_max = reply_bytes_max
         self._bytes_max = prefetch_bytes_max * CONSUMERS_COUNTED_MAX
         self._unit_bytes_max = frame_bytes_max  # one message is delivered even if larger than the credit
         self._asked: dict[int, tuple[int, int]] = {}
         self._credit: dict[int, int] = {}
         self._credit_peak = 0
+        self._box_bytes = 0
 
     @property
     def pause_bytes(self) -> int:
@@ -49,6 +63,9 @@ class WriteBudget:
 
     def asked(self, request: int, command: str, arguments: dict[str, Any]) -> None:
         """Note a command that may change the credit, for when it is answered."""
+        if command == "reply_open":
+            self._asked[request] = (_REPLY_BOX, self._reply_bytes_max)
+            return
         consumer = arguments.get("consumer")
         if request and type(consumer) is int:
             if command in _CREDIT_COMMANDS:
@@ -63,8 +80,11 @@ class WriteBudget:
         if not self._asked or (asked := self._asked.pop(request, None)) is None or not granted:
             return False
         consumer, credit = asked
-        self._credit[consumer] = credit
-        peak = min(self._bytes_max, sum(self._credit.values()))
+        if consumer == _REPLY_BOX:
+            self._box_bytes = credit
+        else:
+            self._credit[consumer] = credit
+        peak = min(self._bytes_max, sum(self._credit.values())) + self._box_bytes
         rose = peak > self._credit_peak
         self._credit_peak = max(peak, self._credit_peak)
         return rose

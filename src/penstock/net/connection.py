@@ -19,6 +19,7 @@ import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
+from penstock.engine.interface import ReplyIn
 from penstock.net.encode import code_of
 from penstock.net.handshake import Handshake, Offer
 from penstock.net.heartbeat import Heartbeat, Pulse, ticks_within
@@ -31,6 +32,7 @@ from penstock_client.wire.entries import decode_publish, decode_settle
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameType, encode_frame
 from penstock_client.wire.limits import CONTROL_BYTES_MAX
+from penstock_client.wire.replies import decode_reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,7 @@ COMMANDS: Final = {
         FrameType.CONSUME,
         FrameType.FLOW,
         FrameType.CANCEL,
+        FrameType.REPLY_OPEN,
     )
 }
 """Frames that are requests to the engine, by the engine's name for them."""
@@ -242,6 +245,8 @@ class Connection(FrameSink, asyncio.Protocol):
         command = COMMANDS.get(frame.type)
         if command:
             self._request(frame, command)
+        elif frame.type == FrameType.REPLY:
+            self._reply(frame.request, frame.payload)
         elif frame.type == FrameType.PING:
             if len(frame.payload) > CONTROL_BYTES_MAX:
                 raise WireError(ErrorCode.FRAME_TOO_LARGE, f"a ping carries at most {CONTROL_BYTES_MAX} bytes")
@@ -255,6 +260,21 @@ class Connection(FrameSink, asyncio.Protocol):
         elif frame.type == FrameType.CLOSE:
             self._end_session(lost=False)
             self._close(FrameType.CLOSED, request=frame.request)
+
+    def _reply(self, request: int, payload: bytes) -> None:
+        entries = [ReplyIn(*reply, self._refusal_of(reply.block)) for reply in decode_reply(payload)]
+        if request:
+            self._count_request()
+        self._engine.reply(self.session, entries, request)
+
+    def _refusal_of(self, block: bytes) -> str:
+        """Return why a block may not be passed on; empty when it may."""
+        try:
+            self._hub.check_block(block)
+        except WireError as error:
+            self._hub.log.info("reply refused", peer=self.peer, error=error.code.label, reason=error.message)
+            return error.code.label
+        return ""
 
     def _open_session(self, request: int) -> None:
         hub, handshake = self._hub, self._handshake
@@ -298,6 +318,10 @@ class Connection(FrameSink, asyncio.Protocol):
                 "peer cut off", peer=self.peer, error=ErrorCode.SLOW_PEER.label, unsent_bytes=unsent_bytes
             )
             self.cut_off()
+
+    def unsent_bytes(self) -> int:
+        """Return what waits to be written, of any kind."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._out))
 
     def _raise_write_limit(self) -> None:
         self._transport.set_write_buffer_limits(self._budget.pause_bytes)

@@ -8,6 +8,7 @@ from penstock_client.wire import control
 from penstock_client.wire.entries import CONFIRM_ENTRY, DELIVER_ENTRY, TagRange, encode_stale
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType, encode_frame, encode_frame_header
+from penstock_client.wire.replies import REPLIED_ENTRY
 
 if TYPE_CHECKING:
     from penstock.core.values import Refusal
@@ -74,6 +75,22 @@ def _entry_parts(entry: "DeliveryOut") -> tuple[bytes, bytes]:
     consumer, attempt, failures, first_tag, offset, published_at_ms, lease_ms, block, _ = entry
     header = DELIVER_ENTRY.pack(consumer, attempt, failures, 0, first_tag, offset, published_at_ms, lease_ms, 0)
     return header, block
+
+
+def encode_replied(replied_at_ms: int, blocks: Sequence[bytes], frame_bytes_max: int) -> list[bytes]:
+    """Return REPLIED frames as buffers to be written one after the other; the blocks are not copied."""
+    head = REPLIED_ENTRY.pack(replied_at_ms)
+    buffers: list[bytes] = []
+    payload: list[bytes] = []
+    payload_bytes = 0
+    for block in blocks:
+        entry_bytes = len(head) + len(block)
+        if payload and payload_bytes + entry_bytes > frame_bytes_max:
+            buffers += (encode_frame_header(FrameType.REPLIED, payload_bytes), *payload)
+            payload, payload_bytes = [], 0
+        payload += (head, block)
+        payload_bytes += entry_bytes
+    return [*buffers, encode_frame_header(FrameType.REPLIED, payload_bytes), *payload]
 
 
 def encode_reply(request: int, result: dict[str, Any]) -> bytes:

@@ -44,6 +44,7 @@ class NetOptions:
     heartbeat_ms: int = HEARTBEAT_MS_DEFAULT
     body_bytes_max: int = BODY_BYTES_MAX_DEFAULT
     prefetch_bytes_max: int = 64 * 1024 * 1024
+    reply_bytes_max: int = 8 * 1024 * 1024
     window_messages: int = 50_000
     window_bytes: int = 16 * 1024 * 1024
 
@@ -149,7 +150,8 @@ class Hub:
 
     def write_budget(self) -> WriteBudget:
         """Return the budget of a new session."""
-        return WriteBudget(self.options.prefetch_bytes_max, self.options.frame_bytes_max)
+        options = self.options
+        return WriteBudget(options.prefetch_bytes_max, options.reply_bytes_max, options.frame_bytes_max)
 
     # Reading
 

@@ -140,6 +140,11 @@ class FrameSink:
         self._budget.ended(consumer)
         self._send(encode.encode_cancelled(consumer, refusal))
 
+    def replied(self, replied_at_ms: int, blocks: list[bytes]) -> None:
+        """Pass replies on to what this connection asked."""
+        for buffer in encode.encode_replied(replied_at_ms, blocks, self._hub.options.frame_bytes_max):
+            self._send(buffer)
+
     def _answered(self, request: int, granted: bool) -> bool:
         """Count an answer; return whether there is someone to tell."""
         if not request or self._halted & CLOSING:

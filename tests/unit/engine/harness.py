@@ -32,6 +32,9 @@ class Peer:
         self.stales: list[tuple[int, list[TagRange]]] = []
         self.cancels: list[tuple[int, Refusal]] = []
         self.aborts: list[Refusal] = []
+        self.replied_blocks: list[bytes] = []
+        self.unsent = 0
+        """What it has not read of its replies."""
         self.session = bench.engine.open_session(self, name)
         self._requests = 0
 
@@ -55,6 +58,13 @@ class Peer:
 
     def cancelled(self, consumer: int, refusal: Refusal) -> None:
         self.cancels.append((consumer, refusal))
+
+    def replied(self, replied_at_ms: int, blocks: list[bytes]) -> None:
+        self.replied_blocks += blocks
+        self.unsent += sum(map(len, blocks))
+
+    def unsent_bytes(self) -> int:
+        return self.unsent
 
     def abort(self, refusal: Refusal) -> None:
         self.aborts.append(refusal)

@@ -43,6 +43,11 @@ class Peer:
 
     def cancelled(self, consumer: int, refusal: object) -> None: ...
 
+    def replied(self, replied_at_ms: int, blocks: object) -> None: ...
+
+    def unsent_bytes(self) -> int:
+        return 0
+
     def abort(self, refusal: object) -> None: ...
 
 

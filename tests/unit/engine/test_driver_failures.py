@@ -46,6 +46,11 @@ class Peer:
 
     def reply(self, request: int, result: dict[str, Any]) -> None: ...
 
+    def replied(self, replied_at_ms: int, blocks: object) -> None: ...
+
+    def unsent_bytes(self) -> int:
+        return 0
+
     def refuse(self, request: int, refusal: object) -> None:
         raise AssertionError(refusal)
 

@@ -3,12 +3,13 @@ import pytest
 from penstock.net.budget import ABORT_SLACK_BYTES, ANSWERS_BYTES, CONSUMERS_COUNTED_MAX, WriteBudget
 
 PREFETCH_MAX = 1_000_000
+REPLIES = 7_000
 FRAME = 1_000
 
 
 @pytest.fixture
 def budget() -> WriteBudget:
-    return WriteBudget(PREFETCH_MAX, FRAME)
+    return WriteBudget(PREFETCH_MAX, REPLIES, FRAME)
 
 
 def grant(budget: WriteBudget, consumer: int, prefetch_bytes: object, command: str = "consume") -> bool:

@@ -26,6 +26,8 @@ from penstock_client.errors import (
     GroupDeleted,
     GroupInUse,
     LimitReached,
+    NoReply,
+    NotARequest,
     PenstockError,
     ProtocolViolation,
     PublishFailed,
@@ -34,6 +36,7 @@ from penstock_client.errors import (
     QueueDeleted,
     QueueInUse,
     QueueNotEmpty,
+    ReplyFailed,
     RequestTimeout,
     SettingsDiffer,
     StaleDelivery,
@@ -47,6 +50,7 @@ from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.received import Batch, ReceivedMessage
+from penstock_client.reply import Reply, ReplyError, ReplyOutcome
 
 __version__ = "0.1.0"
 
@@ -73,6 +77,8 @@ __all__ = [
     "LimitReached",
     "Message",
     "Messages",
+    "NoReply",
+    "NotARequest",
     "PenstockError",
     "ProtocolViolation",
     "PublishFailed",
@@ -85,6 +91,10 @@ __all__ = [
     "QueueInfo",
     "QueueNotEmpty",
     "ReceivedMessage",
+    "Reply",
+    "ReplyError",
+    "ReplyFailed",
+    "ReplyOutcome",
     "RequestTimeout",
     "SettingsDiffer",
     "StaleDelivery",

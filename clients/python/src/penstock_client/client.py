@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from penstock_client.answering import Replier
+from penstock_client.asking import Asker
 from penstock_client.backoff import Backoff
 from penstock_client.consumer import Consumer, Subscription
 from penstock_client.errors import (
@@ -20,13 +22,14 @@ from penstock_client.errors import (
     RequestTimeout,
     again,
 )
-from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles
+from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles, level_of
 from penstock_client.link import Handlers, Link, open_link, read_reply
-from penstock_client.message import Confirm
+from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import Producer, too_large
 from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
+from penstock_client.reply import Reply
 from penstock_client.url import parse_url
 from penstock_client.wire import control
 from penstock_client.wire.entries import Outcome, decode_deliver, decode_stale
@@ -36,6 +39,7 @@ CONNECT_TIMEOUT_S: Final = 5.0
 DRAIN_TIMEOUT_S: Final = 30.0
 RECONNECT_TIMEOUT_S: Final = 60.0
 REQUEST_TIMEOUT_S: Final = 30.0
+REPLY_TIMEOUT_S: Final = 30.0
 log: Final = logging.getLogger("penstock_client")
 
 
@@ -54,6 +58,8 @@ class Client:
         self.url = url
         self.producer = Producer()
         self.gathering = Gathering(self.producer)
+        self.replier = Replier(self)
+        self._asker = Asker(self)
         self.stale_count = 0
         """Outcomes of messages whose lease had ended: those messages come again."""
         self._stale_unsaid_count = 0
@@ -63,7 +69,12 @@ class Client:
         self._reconnect_timeout_s = reconnect_timeout
         self.request_timeout_s = request_timeout
         self._handlers = Handlers(
-            self.producer.take_confirms, self._deliver, self._stale, self._consumer_cancelled, self._lost
+            self.producer.take_confirms,
+            self._deliver,
+            self._stale,
+            self._consumer_cancelled,
+            self._asker.take,
+            self._lost,
         )
         self._link: Link | None = None
         self._linked = asyncio.Event()
@@ -141,6 +152,44 @@ class Client:
         """Publish a stream of messages to many queues: ``await publisher.send(queue, body)``."""
         return ClientPublisher(self, durability)
 
+    async def request(
+        self,
+        queue: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,  # noqa: ASYNC109  it is part of the question, and told in the answer
+        durability: str = "synced",
+    ) -> Reply:
+        """Publish a request and return the reply, which comes straight to this connection and is stored nowhere.
+
+        Raises NoReply after ``timeout`` seconds, ReplyFailed when that is the answer, UnknownQueue at once when there
+        is no such queue, and ConnectionLost when the connection went in between: the request may or may not have been
+        carried out, then, and it is for the caller to ask again. A request that nobody waits for any more stays in its
+        queue: messages have no time to live yet. Later replies are counted in ``late_reply_count``.
+        """
+        return await self._asker.request(queue, message, timeout, level_of(durability))
+
+    def requests(
+        self,
+        queue: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,
+        count: int | None = None,
+        durability: str = "synced",
+    ) -> AsyncGenerator[Reply, None]:
+        """Publish a request and yield every reply that comes within ``timeout`` seconds, or the first ``count``.
+
+        For a queue whose groups all get the message, each answering for itself (scatter-gather). That the request
+        failed is one of the answers: look at its ``error``. Raises as ``request`` does, but just ends at the deadline.
+        """
+        return self._asker.requests(queue, message, timeout, count, level_of(durability))
+
+    @property
+    def late_reply_count(self) -> int:
+        """Replies to requests that nobody waits for any more."""
+        return self._asker.late_count
+
     async def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
         found: list[QueueInfo] = []
@@ -209,7 +258,11 @@ class Client:
 
     async def publish(self, queue: str, message: Outgoing, level: int) -> Confirm:
         """Publish one message, with what else is published meanwhile; return its confirm."""
-        await self._room_for([message])
+        await self.room_for([message])
+        return await self.enqueue(queue, message, level)
+
+    def enqueue(self, queue: str, message: Outgoing, level: int) -> asyncio.Future[Confirm]:
+        """Publish one message soon; there must be room for it. The future gets its confirm."""
         singles = self._singles.get((queue, level))
         if singles is None:
             singles = self._singles[queue, level] = Singles(self.producer.route(queue), level)
@@ -218,11 +271,11 @@ class Client:
             self.gathering.begin(singles)
         elif len(singles.messages) >= BLOCK_MESSAGES:
             self.gathering.flush()
-        return await confirm
+        return confirm
 
     async def publish_many(self, queue: str, messages: Sequence[Outgoing], level: int) -> list[Confirm]:
         """Publish messages in blocks; return their confirms, in order. Raises the first error, when all are known."""
-        await self._room_for(messages)
+        await self.room_for(messages)
         route = self.producer.route(queue)
         futures: list[asyncio.Future[Confirm]] = []
         for start in range(0, len(messages), BLOCK_MESSAGES):
@@ -237,7 +290,7 @@ class Client:
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, Confirm)]
 
-    async def _room_for(self, messages: Sequence[Outgoing]) -> None:
+    async def room_for(self, messages: Sequence[Outgoing]) -> None:
         """Return when messages may be sent; raises when the broker would not take one of them."""
         if not self._produces or self._error is not None:
             await self.start_producing()
@@ -308,6 +361,7 @@ class Client:
             return  # lost while it was being restored: the one supervisor tries again, a second would subscribe twice
         self._link = None
         self._linked.clear()
+        self._asker.detach(error)
         self._detach()
         if isinstance(error, ConnectionRefused):
             self._fail(error)
@@ -383,6 +437,7 @@ class Client:
         self._linked.set()
         self.gathering.flush()
         self.producer.fail(error)
+        self._asker.detach(error)
         for consumer in list(self._consumers.values()):
             consumer.detach()
             consumer.fail(error)

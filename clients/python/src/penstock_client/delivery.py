@@ -49,28 +49,14 @@ class DeadLetter(NamedTuple):
     """The group in which it died; "" is the default one."""
 
 
-class Delivery:
-    """A run of messages that arrived together; columns beside the bodies are decoded when first touched.
+class Run:
+    """Messages that arrived together; columns beside the bodies are decoded when first touched."""
 
-    ``marks`` has one of the marks above for each message. ``clean`` is False while its holdings are to look at them.
-    """
+    __slots__ = ("_columns", "block", "bodies")
 
-    __slots__ = ("_columns", "attempt", "block", "bodies", "clean", "failures", "first_tag", "holdings", "marks",
-                 "offset", "published_at_ms", "queue")  # fmt: skip
-
-    holdings: Holdings
-
-    def __init__(self, entry: Entry, queue: str, mark: int) -> None:
-        self.block = entry.block
-        self.bodies: list[bytes] = decode_bodies(entry.block)
-        self.attempt = entry.attempt
-        self.failures = entry.failures
-        self.first_tag = entry.first_tag
-        self.offset = entry.offset
-        self.published_at_ms = entry.published_at_ms
-        self.queue = queue
-        self.marks = bytearray((mark,)) * len(self.bodies)
-        self.clean = True
+    def __init__(self, block: bytes) -> None:
+        self.block = block
+        self.bodies: list[bytes] = decode_bodies(block)
         self._columns: Columns | None = None
 
     @property
@@ -83,51 +69,37 @@ class Delivery:
         return columns
 
 
-class MessageView:
-    """What a received message is."""
+class Delivery(Run):
+    """A run of messages of a queue.
+
+    ``marks`` has one of the marks above for each message. ``clean`` is False while its holdings are to look at them.
+    """
+
+    __slots__ = ("attempt", "clean", "failures", "first_tag", "holdings", "marks", "offset", "published_at_ms", "queue")
+
+    holdings: Holdings
+
+    def __init__(self, entry: Entry, queue: str, mark: int) -> None:
+        super().__init__(entry.block)
+        self.attempt = entry.attempt
+        self.failures = entry.failures
+        self.first_tag = entry.first_tag
+        self.offset = entry.offset
+        self.published_at_ms = entry.published_at_ms
+        self.queue = queue
+        self.marks = bytearray((mark,)) * len(self.bodies)
+        self.clean = True
+
+
+class Content:
+    """What whoever sent a message put into it."""
 
     __slots__ = ("_delivery", "_index", "body")
 
-    def __init__(self, delivery: Delivery, index: int, body: bytes) -> None:
+    def __init__(self, delivery: Run, index: int, body: bytes) -> None:
         self._delivery = delivery
         self._index = index
         self.body = body
-
-    def __repr__(self) -> str:
-        return f"<message {self.offset} of {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
-
-    # -- what it is ----------------------------------------------------------------------------------------------------
-
-    @property
-    def queue(self) -> str:
-        """The name of its queue."""
-        return self._delivery.queue
-
-    @property
-    def offset(self) -> int:
-        """Its place in the queue's log."""
-        return self._delivery.offset + self._index
-
-    @property
-    def attempt(self) -> int:
-        """How often it was handed out, this time included and its lives before a redrive too."""
-        earlier = self._properties.get("redriven")
-        return self._delivery.attempt + (int(earlier.get("attempts", 0)) if isinstance(earlier, dict) else 0)
-
-    @property
-    def failures(self) -> int:
-        """How often it failed since it was published or redriven."""
-        return self._delivery.failures
-
-    @property
-    def redelivered(self) -> bool:
-        """True when it was handed out before."""
-        return self._delivery.attempt > 1
-
-    @property
-    def published_at(self) -> datetime:
-        """When the broker took it."""
-        return datetime.fromtimestamp(self._delivery.published_at_ms / 1000, UTC)
 
     @property
     def key(self) -> str | None:
@@ -168,6 +140,60 @@ class MessageView:
         return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
 
     @property
+    def properties(self) -> dict[str, Any]:
+        """All its properties as the wire has them."""
+        return dict(self._properties)
+
+    @property
+    def _properties(self) -> dict[str, Any]:
+        properties = self._delivery.columns.properties
+        return (properties[self._index] if properties else None) or {}
+
+
+class MessageView(Content):
+    """What a received message is."""
+
+    __slots__ = ()
+
+    _delivery: Delivery
+
+    def __repr__(self) -> str:
+        return f"<message {self.offset} of {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
+
+    # -- what it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self._delivery.queue
+
+    @property
+    def offset(self) -> int:
+        """Its place in the queue's log."""
+        return self._delivery.offset + self._index
+
+    @property
+    def attempt(self) -> int:
+        """How often it was handed out, this time included and its lives before a redrive too."""
+        earlier = self._properties.get("redriven")
+        return self._delivery.attempt + (int(earlier.get("attempts", 0)) if isinstance(earlier, dict) else 0)
+
+    @property
+    def failures(self) -> int:
+        """How often it failed since it was published or redriven."""
+        return self._delivery.failures
+
+    @property
+    def redelivered(self) -> bool:
+        """True when it was handed out before."""
+        return self._delivery.attempt > 1
+
+    @property
+    def published_at(self) -> datetime:
+        """When the broker took it."""
+        return datetime.fromtimestamp(self._delivery.published_at_ms / 1000, UTC)
+
+    @property
     def dead(self) -> DeadLetter | None:
         """Where it comes from, if it is a dead letter."""
         value = self._properties.get("dead")
@@ -180,13 +206,3 @@ class MessageView:
         return DeadLetter(
             value["queue"], value["offset"], value["attempts"], value["reason"], failures, value.get("group", "")
         )
-
-    @property
-    def properties(self) -> dict[str, Any]:
-        """All its properties as the wire has them."""
-        return dict(self._properties)
-
-    @property
-    def _properties(self) -> dict[str, Any]:
-        properties = self._delivery.columns.properties
-        return (properties[self._index] if properties else None) or {}

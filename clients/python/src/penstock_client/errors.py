@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from penstock_client.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from penstock_client.reply import Reply, ReplyError
 
 
 class PenstockError(Exception):
@@ -41,6 +44,29 @@ class RequestTimeout(PenstockError):
     """No answer in time. Whether the request was carried out is not known."""
 
     code = "request-timeout"
+
+
+class NoReply(PenstockError):
+    """Nobody answered a request in time. It may still be carried out: its message has no time to live yet."""
+
+    code = "no-reply"
+
+
+class ReplyFailed(PenstockError):
+    """The answer to a request is that it failed. ``error`` says why, ``reply`` is the whole answer."""
+
+    code = "reply-failed"
+
+    def __init__(self, queue: str, reply: Reply, error: ReplyError) -> None:
+        super().__init__(f"queue {queue!r}: the request failed: {error.message} ({error.code})")
+        self.reply = reply
+        self.error = error
+
+
+class NotARequest(PenstockError):
+    """The message to be answered names no ``reply_to``: nobody waits for an answer."""
+
+    code = "not-a-request"
 
 
 class ProtocolViolation(PenstockError):

@@ -33,6 +33,7 @@ from penstock_client.wire.frames import FrameType
 from penstock_client.wire.limits import SETTLE_RANGES_MAX
 
 if TYPE_CHECKING:
+    from penstock_client.answering import Replier
     from penstock_client.link import Link
 
 FLUSH_S: Final = 0.002
@@ -63,8 +64,16 @@ class Settling(NamedTuple):
 class Holdings:
     """The deliveries of one consumer over one connection. All of it happens on the loop."""
 
-    def __init__(self, link: Link, acks_max: int, request_timeout_s: float, count_stale: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        acks_max: int,
+        request_timeout_s: float,
+        count_stale: Callable[[int], None],
+        replier: Replier,
+    ) -> None:
         self.room = self._acks_max = acks_max
+        self.replier = replier
         self._link = link
         self._lease_s = 0.0
         self._request_timeout_s = request_timeout_s

@@ -39,6 +39,7 @@ class Handlers(NamedTuple):
     deliver: Callable[[bytes], None]
     stale: Callable[[bytes], None]
     cancelled: Callable[[dict[str, Any]], None]
+    replied: Callable[[bytes], None]
     lost: Callable[[Link, PenstockError], None]
 
 
@@ -163,6 +164,8 @@ class Link(asyncio.Protocol):
                 future.set_result(frame)
         elif frame_type == FrameType.PING:
             self.send(FrameType.PONG, payload, request)
+        elif frame_type == FrameType.REPLIED:
+            self._handlers.replied(payload)
         elif frame_type == FrameType.STALE:
             self._handlers.stale(payload)
         elif frame_type == FrameType.CANCELLED:

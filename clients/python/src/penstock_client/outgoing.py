@@ -43,7 +43,7 @@ def prepare(message: Publishable) -> Outgoing:
         return message
     if isinstance(message, Message):
         return _packed(message)
-    return _bytes(message)
+    return as_bytes(message)
 
 
 def body_bytes(message: Outgoing) -> int:
@@ -56,14 +56,15 @@ def size_bytes(message: Outgoing) -> int:
     return len(message) if isinstance(message, bytes) else sum(map(len, message))
 
 
-def _bytes(body: object) -> bytes:
+def as_bytes(body: object) -> bytes:
+    """Return a body as bytes. Raises TypeError for what is no body."""
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
     raise TypeError(f"a body is bytes, not {type(body).__name__}; encode it first")
 
 
 def _packed(message: Message) -> Outgoing:
-    body = _bytes(message.body)
+    body = as_bytes(message.body)
     what = "a key"
     try:
         key = _NIL if message.key is None else _packer.pack(message.key)

@@ -9,6 +9,8 @@ from typing import Final
 
 from penstock_client.delivery import ACKED, LOST, PEEKED, STARTED, Delivery, MessageView
 from penstock_client.holdings import Holdings, Settling
+from penstock_client.message import Publishable
+from penstock_client.reply import ReplyError, ReplyOutcome
 from penstock_client.wire.entries import NO_DELAY, Outcome
 from penstock_client.wire.limits import REASON_BYTES_MAX
 
@@ -70,6 +72,14 @@ class ReceivedMessage(MessageView):
         What is held is extended by itself; this is for a handler that is about to block the event loop.
         """
         await extend(self, seconds)
+
+    async def reply(self, body: Publishable = b"", *, error: ReplyError | BaseException | None = None) -> ReplyOutcome:
+        """Answer whoever asked (``reply_to``); return what became of the answer. It settles nothing: ack as well.
+
+        ``error`` tells that the request failed, and raises ReplyFailed at the asker. An answer to a queue's name is
+        published there, as JMS does it. Raises NotARequest, and ConnectionLost when nobody knows whether it arrived.
+        """
+        return await reply(self, body, error)
 
     async def __aenter__(self) -> ReceivedMessage:
         return self
@@ -139,6 +149,12 @@ async def settle_confirmed(messages: Iterable[MessageView]) -> None:
         raise stale.stale_error()
 
 
+async def reply(message: MessageView, body: Publishable, error: ReplyError | BaseException | None) -> ReplyOutcome:
+    """Answer a request. Raises NotARequest, ConnectionLost, RequestTimeout, BodyTooLarge."""
+    _refuse_peeked(message)
+    return await message._delivery.holdings.replier.reply(message, body, error)
+
+
 async def extend(message: MessageView, seconds: float) -> None:
     """Hold a message for so long from now; one that is settled already is left alone. Raises StaleDelivery."""
     _refuse_peeked(message)
@@ -158,7 +174,7 @@ def _note_late(message: MessageView) -> None:
 
 def _refuse_peeked(message: MessageView) -> None:
     if message._delivery.marks[message._index] == PEEKED:
-        raise TypeError(f"{message!r} was peeked at, not leased: there is nothing to settle")
+        raise TypeError(f"{message!r} was peeked at, not leased: there is nothing to settle or to answer")
 
 
 def delay_ms(seconds: float | None) -> int:

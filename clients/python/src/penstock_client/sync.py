@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -38,7 +38,17 @@ from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import Publisher as AsyncPublisher
 from penstock_client.queue import Queue as AsyncQueue
 from penstock_client.queue import QueueInfo
-from penstock_client.received import ReceivedMessage, acknowledge, delay_ms, extend, reason_of, settle, settle_confirmed
+from penstock_client.received import (
+    ReceivedMessage,
+    acknowledge,
+    delay_ms,
+    extend,
+    reason_of,
+    reply,
+    settle,
+    settle_confirmed,
+)
+from penstock_client.reply import Reply, ReplyError, ReplyOutcome
 from penstock_client.wire.entries import Outcome
 
 _Result = TypeVar("_Result")
@@ -121,6 +131,10 @@ class ReceivedSyncMessage(MessageView):
     def extend(self, seconds: float) -> None:
         """Hold it for ``seconds`` from now, also while this process cannot say that it lives."""
         self._leased_by().run(extend, self, seconds)
+
+    def reply(self, body: Publishable = b"", *, error: ReplyError | BaseException | None = None) -> ReplyOutcome:
+        """Answer whoever asked; return what became of the answer. It settles nothing: ack as well."""
+        return self._leased_by().run(reply, self, body, error)
 
     def _settle(self, settling: Settling) -> None:
         self._leased_by().run(_settled, [self], settling)
@@ -431,6 +445,42 @@ class Client:
         """Return a handle on a queue; no I/O."""
         return Queue(self._thread, self._client.queue(name))
 
+    def request(
+        self,
+        queue: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = asynchronous.REPLY_TIMEOUT_S,
+        durability: str = "synced",
+    ) -> Reply:
+        """Publish a request and return the reply. Raises as the asyncio API does."""
+        return self._thread.run(self._client.request(queue, message, timeout=timeout, durability=durability))
+
+    def requests(
+        self,
+        queue: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = asynchronous.REPLY_TIMEOUT_S,
+        count: int | None = None,
+        durability: str = "synced",
+    ) -> Iterator[Reply]:
+        """Publish a request and yield every reply that comes within ``timeout`` seconds, or the first ``count``."""
+        replies = self._client.requests(queue, message, timeout=timeout, count=count, durability=durability)
+        try:
+            while True:
+                try:
+                    yield self._thread.run(_next(replies))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._thread.run(replies.aclose())
+
+    @property
+    def late_reply_count(self) -> int:
+        """Replies to requests that nobody waits for any more."""
+        return self._client.late_reply_count
+
     def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
         return self._thread.run(self._client.queues(prefix))
@@ -457,6 +507,10 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:
+    return await anext(replies)
 
 
 async def _open(url: str, options: dict[str, Any]) -> asynchronous.Client:

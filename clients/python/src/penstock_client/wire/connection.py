@@ -84,12 +84,13 @@ CLIENT_TYPES: Final = frozenset(
         *(_F.PEEK, _F.STATUS, _F.FIND),
         *(_F.PRODUCER_OPEN, _F.ROUTE_OPEN, _F.ROUTE_CLOSE, _F.PUBLISH),
         *(_F.CONSUME, _F.FLOW, _F.CANCEL, _F.SETTLE),
+        *(_F.REPLY_OPEN, _F.REPLY),
     }
 )
 """What a client may send, any number of times, while the connection is ready."""
 
 SERVER_TYPES: Final = frozenset(
-    {_F.PING, _F.PONG, _F.OK, _F.ERROR, _F.PEEKED, _F.CONFIRM, _F.DELIVER, _F.CANCELLED, _F.STALE}
+    {_F.PING, _F.PONG, _F.OK, _F.ERROR, _F.PEEKED, _F.CONFIRM, _F.DELIVER, _F.CANCELLED, _F.STALE, _F.REPLIED}
 )
 """What a server may send, any number of times, while the connection is ready."""
 

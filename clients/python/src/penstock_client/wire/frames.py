@@ -35,7 +35,7 @@ _SMALL_READ_BYTES: Final = 4096
 
 
 class FrameType(IntEnum):
-    """What a frame's payload is. The ranges group the types: connection, reply, definition, publish, consume."""
+    """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, reply."""
 
     HELLO = 0x01
     WELCOME = 0x02
@@ -78,6 +78,10 @@ class FrameType(IntEnum):
     SETTLE = 0x44
     CANCELLED = 0x45
     STALE = 0x46
+
+    REPLY_OPEN = 0x70
+    REPLY = 0x71
+    REPLIED = 0x72
 
 
 class Frame(NamedTuple):

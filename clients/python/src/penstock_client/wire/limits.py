@@ -37,6 +37,9 @@ FRAME_BYTES_MAX_LIMIT: Final = BODY_BYTES_MAX_LIMIT + FRAME_BYTES_MAX_SLACK
 PUBLISH_ENTRIES_MAX: Final = 2048
 """Blocks in one publish frame: bounds the loop's longest step (each costs the broker some microseconds)."""
 
+REPLY_ENTRIES_MAX: Final = 2048
+"""Blocks in one reply frame: bounds the loop's longest step, as for publishes."""
+
 NAME_BYTES_MAX: Final = 255
 """Queue, exchange and group names (AMQP 0-9-1 short string)."""
 
