@@ -317,6 +317,15 @@ COMMANDS: Final = (
         "The server ended consumer 5.",
         {"consumer": 5, **error_map(ErrorCode.QUEUE_DELETED, "queue 'jobs' was deleted")},
     ),
+    Sample("reply-open", FrameType.REPLY_OPEN, CLIENT, "Open the reply box of this session.", {}, 17),
+    Sample(
+        "ok-reply-box",
+        FrameType.OK,
+        SERVER,
+        "The reply to reply-open.",
+        {"address": "$reply.3.12", "bytes_max": 8_388_608},
+        17,
+    ),
 )
 
 GROUPS: Final = (

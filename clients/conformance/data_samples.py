@@ -23,6 +23,7 @@ from penstock_client.wire.entries import (
 )
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType, encode_frame, encode_frame_header
+from penstock_client.wire.replies import REPLIED_ENTRY, encode_reply_entry
 
 PLAIN: Final = encode_block([b"one", b"", b"\x00\xff"])
 FULL: Final = encode_block(
@@ -50,6 +51,13 @@ DEAD: Final = encode_block(
             }
         }
     ],
+)
+
+
+ANSWER: Final = encode_block([b"4.20"], properties=[{"correlation_id": "c0ffee.1", "content_type": "text/plain"}])
+FAILED: Final = encode_block(
+    [b""],
+    properties=[{"correlation_id": "decade.7", "error": {"code": "no-such-item", "message": "item 9 is not known"}}],
 )
 
 
@@ -215,6 +223,29 @@ DATA: Final = (
         "A settle without a request id named tags that are not held.",
         encode_stale(Outcome.ACK, [(100, 102)]),
     ),
+    Sample(
+        "reply",
+        FrameType.REPLY,
+        CLIENT,
+        "An answer, and to somebody else that a request failed.",
+        encode_reply_entry("$reply.3.12") + ANSWER + encode_reply_entry("$reply.2.7") + FAILED,
+        18,
+    ),
+    Sample(
+        "ok-replied",
+        FrameType.OK,
+        SERVER,
+        "The reply to reply: one outcome for each entry.",
+        {"outcomes": ["delivered", "gone"]},
+        18,
+    ),
+    Sample(
+        "replied",
+        FrameType.REPLIED,
+        SERVER,
+        "The answer at the session whose box is $reply.3.12.",
+        REPLIED_ENTRY.pack(TIME_MS) + ANSWER,
+    ),
 )
 
 
@@ -285,6 +316,13 @@ REFUSED: Final = (
         CLIENT,
         "A tag range ends before it begins.",
         encode_frame(FrameType.SETTLE, encode_settle(Outcome.ACK, [(2, 1)])),
+        ErrorCode.MALFORMED_FRAME,
+    ),
+    Refused(
+        "reply-without-address",
+        CLIENT,
+        "A reply is for somebody.",
+        encode_frame(FrameType.REPLY, bytes(4) + ANSWER, 18),
         ErrorCode.MALFORMED_FRAME,
     ),
     Refused(

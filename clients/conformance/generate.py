@@ -17,6 +17,7 @@ from penstock_client.wire.entries import decode_confirm, decode_deliver, decode_
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import PREAMBLE, FrameReader, FrameType, encode_frame
 from penstock_client.wire.limits import PROTOCOL_MAJOR, PROTOCOL_MINOR
+from penstock_client.wire.replies import decode_replied, decode_reply
 
 VECTORS: Final = Path(__file__).with_name("vectors.json")
 
@@ -52,6 +53,10 @@ def decoded(frame_type: int, payload: bytes) -> Any:
     if frame_type == FrameType.STALE:
         outcome, ranges = decode_stale(payload)
         return {"outcome": outcome, "ranges": plain(ranges)}
+    if frame_type == FrameType.REPLY:
+        return [_with_block(entry._asdict()) for entry in decode_reply(payload)]
+    if frame_type == FrameType.REPLIED:
+        return [_with_block(entry._asdict()) for entry in decode_replied(payload)]
     return plain(control.unpack(payload))
 
 

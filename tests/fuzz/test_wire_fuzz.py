@@ -35,6 +35,7 @@ from penstock_client.wire.entries import (
 )
 from penstock_client.wire.errors import WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameReader, FrameType, encode_frame
+from penstock_client.wire.replies import decode_replied, decode_reply
 from penstock_client.wire.structure import value_ends
 
 VECTORS = Path(__file__).parents[2] / "clients" / "conformance" / "vectors.json"
@@ -51,14 +52,19 @@ DATA_DECODERS: dict[int, Callable[[bytes], Any]] = {
     FrameType.PEEKED: decode_deliver,
     FrameType.SETTLE: decode_settle,
     FrameType.STALE: decode_stale,
+    FrameType.REPLY: decode_reply,
+    FrameType.REPLIED: decode_replied,
 }
+
+
+WITH_BLOCKS = {FrameType.PUBLISH, FrameType.DELIVER, FrameType.PEEKED, FrameType.REPLY, FrameType.REPLIED}
 
 
 def decode(frame: Frame) -> None:
     """Decode a frame as far as either end would. Raises WireError alone."""
     decoder: Callable[[bytes], Any] = DATA_DECODERS.get(frame.type, control.unpack)
     value = decoder(frame.payload)
-    if frame.type in (FrameType.PUBLISH, FrameType.DELIVER, FrameType.PEEKED):
+    if frame.type in WITH_BLOCKS:
         for entry in value:
             exercise_block(entry.block)
 

@@ -55,6 +55,21 @@ def test_many_consumers_do_not_lift_the_bounds_without_end(budget: WriteBudget) 
     assert budget.pause_bytes == ANSWERS_BYTES + FRAME + CONSUMERS_COUNTED_MAX * PREFETCH_MAX
 
 
+def test_an_open_reply_box_raises_both_bounds_once(budget: WriteBudget) -> None:
+    for _ in range(2):
+        budget.asked(1, "reply_open", {})
+        budget.answered(1, granted=True)
+    grant(budget, 1, 10 * PREFETCH_MAX)
+    assert budget.pause_bytes == ANSWERS_BYTES + FRAME + PREFETCH_MAX + REPLIES
+    assert budget.abort_bytes == ABORT_SLACK_BYTES + 2 * (FRAME + PREFETCH_MAX + REPLIES)
+
+
+def test_a_reply_box_that_was_refused_raises_nothing(budget: WriteBudget) -> None:
+    budget.asked(1, "reply_open", {"nonsense": 1})
+    assert not budget.answered(1, granted=False)
+    assert budget.pause_bytes == ANSWERS_BYTES + FRAME
+
+
 @pytest.mark.parametrize("nonsense", ["many", -5, None, 1.5])
 def test_nonsense_counts_for_nothing(nonsense: object, budget: WriteBudget) -> None:
     grant(budget, 1, nonsense)

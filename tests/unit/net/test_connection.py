@@ -22,6 +22,7 @@ from penstock_client.wire.entries import (
 )
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import PREAMBLE, FrameType, encode_frame
+from penstock_client.wire.replies import decode_replied, encode_reply_entry
 
 CONSUME = {"consumer": 1, "queue": "jobs", "prefetch_messages": 10, "prefetch_bytes": 65_536, "name": "worker"}
 
@@ -331,6 +332,66 @@ async def test_a_peer_that_lets_deliveries_pile_up_is_cut_off_as_slow(broker: Br
         assert sent_bytes < 16 * 1024 * 1024
     assert not broker.engine.sinks
     assert broker.engine.broker.names["jobs"].group.leased_count == 0
+
+
+# Replies
+
+
+async def reply_box(peer: Peer) -> str:
+    address: str = (await peer.call(FrameType.REPLY_OPEN))["address"]
+    return address
+
+
+async def test_a_reply_goes_from_one_connection_to_the_other(broker: Broker) -> None:
+    asker, answerer = Peer(broker).ready(), Peer(broker).ready()
+    block = encode_block([b"yes"], properties=[{"correlation_id": "c"}])
+    answerer.send(FrameType.REPLY, encode_reply_entry(await reply_box(asker)) + block, 8)
+    assert control.unpack((await answerer.next(FrameType.OK)).payload) == {"outcomes": ["delivered"]}
+    (replied,) = decode_replied((await asker.next(FrameType.REPLIED)).payload)
+    assert replied.block == block
+    assert replied.replied_at_ms > 0
+
+
+async def test_a_reply_without_request_id_is_passed_on_in_silence(broker: Broker) -> None:
+    asker, answerer = Peer(broker).ready(), Peer(broker).ready()
+    answerer.send(FrameType.REPLY, encode_reply_entry(await reply_box(asker)) + encode_block([b"yes"]))
+    await asker.next(FrameType.REPLIED)
+    assert not answerer.frames()
+
+
+async def test_a_reply_whose_block_is_bad_is_refused_and_the_others_are_not(broker: Broker) -> None:
+    asker, answerer = Peer(broker).ready(), Peer(broker).ready()
+    entry = encode_reply_entry(await reply_box(asker))
+    good = encode_block([b"yes"])
+    blocks = [good[:-4] + b"\xff" * 4, encode_block([bytes(1024 * 1024 + 1)]), good]
+    answerer.send(FrameType.REPLY, b"".join(entry + block for block in blocks), 8)
+    outcomes = control.unpack((await answerer.next(FrameType.OK)).payload)["outcomes"]
+    assert outcomes == ["bad-block", "body-too-large", "delivered"]
+    (replied,) = decode_replied((await asker.next(FrameType.REPLIED)).payload)
+    assert replied.block == good
+
+
+async def test_an_asker_that_does_not_read_gets_no_more_than_its_box_holds(broker: Broker) -> None:
+    asker, answerer, other = Peer(broker).ready(), Peer(broker).ready(), Peer(broker).ready()
+    entry = encode_reply_entry(await reply_box(asker)) + encode_block([bytes(512 * 1024)])
+    asker.transport.stuck = True
+    outcomes: list[str] = []
+    while outcomes.count("full") < 5:
+        answerer.send(FrameType.REPLY, entry, 8)
+        outcomes += control.unpack((await answerer.next(FrameType.OK)).payload)["outcomes"]
+        broker.hub.flush()
+    assert len(outcomes) * 512 * 1024 <= broker.hub.options.reply_bytes_max + 5 * 512 * 1024
+    assert asker.transport.unsent_bytes <= broker.hub.options.reply_bytes_max
+    assert not asker.transport.aborted, "what it has not read is within what it may leave unread"
+    asker.transport.read_by_peer()
+    other.send(FrameType.REPLY, entry, 8)
+    assert control.unpack((await other.next(FrameType.OK)).payload) == {"outcomes": ["delivered"]}
+
+
+async def test_a_malformed_reply_ends_the_connection_of_its_sender(broker: Broker) -> None:
+    peer = Peer(broker).ready()
+    peer.send(FrameType.REPLY, b"\x01", 8)
+    assert peer.closed_with()["error"] == "malformed-frame"
 
 
 async def test_under_pressure_a_connection_is_read_no_further_until_relieved(broker: Broker) -> None:

@@ -8,6 +8,7 @@ from penstock_client.wire.blocks import encode_block
 from penstock_client.wire.entries import Confirmation, decode_confirm, decode_deliver, decode_stale
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameReader, FrameType
+from penstock_client.wire.replies import decode_replied
 
 
 def frames_of(buffers: list[bytes]) -> list[Frame]:
@@ -50,6 +51,17 @@ def test_deliveries_are_spread_over_frames_within_the_limit() -> None:
     assert len(frames) == 5
     assert max(len(frame.payload) for frame in frames) <= 1_000
     assert [entry.first_tag for frame in frames for entry in decode_deliver(frame.payload)] == list(range(10))
+
+
+def test_replies_are_spread_over_frames_within_the_limit() -> None:
+    blocks = [encode_block([bytes(400), b"%d" % number]) for number in range(10)]
+    frames = frames_of(encode.encode_replied(1_700_000_000_000, blocks, 1_000))
+    assert {(frame.type, frame.request) for frame in frames} == {(FrameType.REPLIED, 0)}
+    assert len(frames) == 5
+    assert max(len(frame.payload) for frame in frames) <= 1_000
+    replied = [entry for frame in frames for entry in decode_replied(frame.payload)]
+    assert [(entry.replied_at_ms, entry.count) for entry in replied] == [(1_700_000_000_000, 2)] * 10
+    assert [entry.block for entry in replied] == blocks
 
 
 def test_nothing_peeked_is_an_empty_frame() -> None:

@@ -56,6 +56,9 @@ DELIVER            -       -      -      -      s       -        -
 SETTLE             -       -      -      -      c       -        -
 CANCELLED          -       -      -      -      s       -        -
 STALE              -       -      -      -      s       -        -
+REPLY_OPEN         -       -      -      -      c       -        -
+REPLY              -       -      -      -      c       -        -
+REPLIED            -       -      -      -      s       -        -
 """
 """Who may send what in which state, written by hand: c(lient), s(erver), b(oth) or nobody."""
 

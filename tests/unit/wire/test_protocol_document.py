@@ -52,6 +52,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert limit_of("columns beside a lone body") == limits.ENVELOPE_BYTES_MAX
     assert limit_of("entries of a PUBLISH frame") == limits.PUBLISH_ENTRIES_MAX
     assert limit_of("ranges of a SETTLE frame") == limits.SETTLE_RANGES_MAX
+    assert limit_of("entries of a REPLY frame") == limits.REPLY_ENTRIES_MAX
     assert limit_of("reason") == limits.REASON_BYTES_MAX
     assert limit_of("name") == limits.NAME_BYTES_MAX
     assert limit_of("key") == limits.KEY_BYTES_MAX

@@ -15,7 +15,10 @@ DOCUMENT: dict[str, Any] = json.loads(generate.VECTORS.read_text(encoding="utf-8
 FRAMES: list[dict[str, Any]] = DOCUMENT["frames"]
 REFUSED: list[dict[str, Any]] = DOCUMENT["refused"]
 NAMES = [vector["name"] for vector in FRAMES]
-FIXED = {FrameType.PUBLISH, FrameType.CONFIRM, FrameType.DELIVER, FrameType.PEEKED, FrameType.SETTLE, FrameType.STALE}
+FIXED = {
+    *(FrameType.PUBLISH, FrameType.CONFIRM, FrameType.DELIVER, FrameType.PEEKED, FrameType.SETTLE, FrameType.STALE),
+    *(FrameType.REPLY, FrameType.REPLIED),
+}
 PLAIN_BYTES = {FrameType.PING, FrameType.PONG, FrameType.CLOSED}
 
 
