@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from penstock.testing import TestBroker
-from penstock_client import Message, PublishFailed, UnknownQueue
+from penstock_client import (
+    Message,
+    NoReply,
+    PublishFailed,
+    ReplyError,
+    ReplyFailed,
+    ReplyOutcome,
+    UnknownQueue,
+)
 from penstock_client.sync import Client, connect
 
 
@@ -80,6 +88,36 @@ def test_every_outcome(client: Client) -> None:
     assert (info.messages, info.dead) == (0, 2)
 
 
+def test_requests_are_answered_by_another_thread(client: Client) -> None:
+    client.queue("prices").declare()
+
+    def answer(count: int) -> None:
+        with client.queue("prices").consume() as messages:
+            for message in messages:
+                with message:
+                    failed = ReplyError("no-such-item", "not sold") if message.body == b"coal" else None
+                    assert message.reply(b"price of " + message.body, error=failed) is ReplyOutcome.DELIVERED
+                count -= 1
+                if not count:
+                    return
+
+    answering = threading.Thread(target=answer, args=(4,))
+    answering.start()
+    assert client.request("prices", b"tea", timeout=10).body == b"price of tea"
+    with pytest.raises(ReplyFailed, match="not sold"):
+        client.request("prices", Message(b"coal"), timeout=10)
+    assert [reply.body for reply in client.requests("prices", b"rice", timeout=0.3)] == [b"price of rice"]
+    assert [reply.error for reply in client.requests("prices", b"coal", timeout=10, count=1)] == [
+        ReplyError("no-such-item", "not sold")
+    ]
+    answering.join()
+    with pytest.raises(NoReply):
+        client.request("prices", b"?", timeout=0.05)
+    with pytest.raises(UnknownQueue):
+        next(client.requests("nowhere", b"?", timeout=10))
+    assert client.late_reply_count == 0
+
+
 def test_batches(client: Client) -> None:
     jobs = client.queue("jobs")
     jobs.publish_many([b"%d" % number for number in range(25)])
@@ -113,6 +151,10 @@ def test_several_threads_share_a_client(client: Client) -> None:
 def test_errors_are_those_of_the_asyncio_client(client: Client) -> None:
     with pytest.raises(UnknownQueue):
         client.queue("nowhere").info()
+    jobs = client.queue("jobs")
+    jobs.publish(b"x")
+    with pytest.raises(TypeError, match="peeked at"):
+        next(iter(jobs.peek())).reply(b"yes")
     with pytest.raises(TypeError, match="encode"), client.queue("jobs").publisher() as publisher:
         publisher.send("text")  # type: ignore[arg-type]
     with pytest.raises(PublishFailed), client.queue("nowhere").publisher() as publisher:

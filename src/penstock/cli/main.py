@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from penstock import __version__
-from penstock.cli import bench, consume, data, group, publish, queue, serve, status
+from penstock.cli import bench, consume, data, group, publish, queue, request, serve, status
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.output import printable, silence_standard_output
 
@@ -43,6 +43,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(group.app, name="group")
 publish.register(app)
 consume.register(app)
+request.register(app)
 bench.register(app)
 data.register(app)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.cli.output import printable
 
 if TYPE_CHECKING:
-    from penstock_client import DeadLetter
+    from penstock_client import DeadLetter, Reply
     from penstock_client.delivery import MessageView
 
 BODY_CHARACTERS_SHOWN: Final = 400
@@ -43,12 +43,27 @@ def message_map(message: "MessageView") -> dict[str, Any]:
         "headers": message.headers,
         "dead": message.dead and _dead_map(message.dead),
     }
-    shown |= {name: value for name, value in optional.items() if value}
+    return shown | {name: value for name, value in optional.items() if value} | _body_map(message.body)
+
+
+def reply_map(reply: "Reply") -> dict[str, Any]:
+    """Return what JSON output shows of a reply; its body as in ``message_map``."""
+    shown = {
+        "replied_at": reply.replied_at.isoformat(timespec="milliseconds"),
+        "key": reply.key,
+        "message_id": reply.message_id,
+        "content_type": reply.content_type,
+        "headers": reply.headers,
+        "error": reply.error and reply.error._asdict(),
+    }
+    return {name: value for name, value in shown.items() if value} | _body_map(reply.body)
+
+
+def _body_map(body: bytes) -> dict[str, str]:
     try:
-        shown["body"] = message.body.decode("utf-8")
+        return {"body": body.decode("utf-8")}
     except UnicodeDecodeError:
-        shown["body_base64"] = base64.b64encode(message.body).decode("ascii")
-    return shown
+        return {"body_base64": base64.b64encode(body).decode("ascii")}
 
 
 def _dead_map(dead: "DeadLetter") -> dict[str, Any]:
@@ -70,8 +85,12 @@ def render(messages: "Iterable[MessageView]", form: MessageFormat) -> bytes:
 
 
 def _json_line(message: "MessageView") -> bytes:
-    # default: headers may hold bytes, which JSON cannot
-    return json.dumps(message_map(message), ensure_ascii=False, default=_as_base64).encode("utf-8", "replace") + b"\n"
+    return json_text(message_map(message)).encode("utf-8", "replace") + b"\n"
+
+
+def json_text(shown: dict[str, Any]) -> str:
+    """Return a message's map as JSON; bytes in its headers, which JSON cannot hold, as base64."""
+    return json.dumps(shown, ensure_ascii=False, default=_as_base64)
 
 
 def _as_base64(value: object) -> str:
@@ -85,6 +104,14 @@ def text_line(message: "MessageView") -> str:
     parts += [f"{printable(str(name))}={printable(str(value))}" for name, value in (message.headers).items()]
     parts += [f"attempt={message.attempt}"] if message.attempt > 1 else []
     parts += [f"dead: {printable(message.dead.reason.partition(chr(10))[0])}"] if message.dead else []
+    return "  ".join(parts)
+
+
+def reply_line(reply: "Reply") -> str:
+    """Return a reply on one line: body, headers, and why the request failed, if it did."""
+    parts = [body_text(reply.body)] if reply.body or not reply.error else []
+    parts += [f"failed: {printable(reply.error.message)} ({printable(reply.error.code)})"] if reply.error else []
+    parts += [f"{printable(str(name))}={printable(str(value))}" for name, value in reply.headers.items()]
     return "  ".join(parts)
 
 

@@ -101,7 +101,7 @@ def publish(
         raise CommandError(ExitCode.USAGE, "give either one BODY or more, or --lines FILE")
     if message_id is not None and (lines is not None or len(bodies or ()) > 1):
         raise CommandError(ExitCode.USAGE, "--message-id names one message", "Give a single BODY with it.")
-    envelope = Envelope(key, _headers(header or []), message_id, content_type)
+    envelope = Envelope(key, parse_headers(header or []), message_id, content_type)
     as_json = json or not output.standard_output_is_terminal()
     publication = Publication(queue, envelope, durability)
     if lines is None:
@@ -111,7 +111,8 @@ def publish(
         _publish_lines(url, publication, lines, as_json=as_json)
 
 
-def _headers(given: list[str]) -> dict[str, str]:
+def parse_headers(given: list[str]) -> dict[str, str]:
+    """Return the headers of ``--header NAME=VALUE`` options."""
     headers = {}
     for item in given:
         name, equals, value = item.partition("=")

@@ -22,6 +22,8 @@ _CLIENT_EXITS: Final[dict[str, tuple[ExitCode, str]]] = {
     "connection-lost": (ExitCode.UNAVAILABLE, "Is the broker running? Its log says why it stopped."),
     "request-timeout": (ExitCode.UNAVAILABLE, "The broker may have carried it out; look before you repeat it."),
     "publish-unconfirmed": (ExitCode.UNAVAILABLE, "The broker may have stored it; look before you repeat it."),
+    "no-reply": (ExitCode.UNAVAILABLE, "Does anyone consume from the queue? The request stays in it."),
+    "reply-failed": (ExitCode.UNAVAILABLE, ""),
     "protocol-violation": (ExitCode.PROTOCOL, "Use a client and a broker of the same version."),
 }
 """What the client itself found, beside what the broker answers."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from penstock.cli.messages import MessageFormat, message_map, render
-from penstock_client import DeadLetter, Failure
+from penstock.cli.messages import MessageFormat, json_text, message_map, render, reply_line, reply_map
+from penstock_client import DeadLetter, Failure, ReplyError
 
 
 @dataclass
@@ -27,6 +27,23 @@ class FakeMessage:
     timestamp: datetime | None = None
     headers: dict[str, Any] = field(default_factory=dict)
     dead: Any = None
+
+
+@dataclass
+class FakeReply:
+    """What printing reads of a reply."""
+
+    body: bytes = b"body"
+    replied_at: datetime = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+    key: str | None = None
+    message_id: str | None = None
+    content_type: str | None = None
+    headers: dict[str, Any] = field(default_factory=dict)
+    error: ReplyError | None = None
+
+
+def reply(**values: Any) -> Any:
+    return cast(Any, FakeReply(**values))
 
 
 def message(**values: Any) -> Any:
@@ -97,3 +114,21 @@ def test_text_never_steers_a_terminal() -> None:
 def test_text_shows_the_start_of_a_long_body_and_its_size() -> None:
     printed = render([message(body=b"x" * 5000)], MessageFormat.TEXT).decode()
     assert printed == f"       7  {'x' * 400}... (5,000 bytes)\n"
+
+
+def test_a_reply_shows_what_it_carries_and_nothing_empty() -> None:
+    assert reply_map(reply()) == {"replied_at": "2026-01-02T03:04:05.678+00:00", "body": "body"}
+    failed = reply(body=b"\xff", key="k", headers={"h": b"\x01"}, error=ReplyError("no-such-item", "item 9"))
+    assert json.loads(json_text(reply_map(failed))) == {
+        "replied_at": "2026-01-02T03:04:05.678+00:00",
+        "key": "k",
+        "headers": {"h": "AQ=="},
+        "error": {"code": "no-such-item", "message": "item 9"},
+        "body_base64": "/w==",
+    }
+
+
+def test_a_reply_on_a_line_says_why_the_request_failed_and_steers_no_terminal() -> None:
+    assert reply_line(reply(headers={"a": "1"})) == "body  a=1"
+    assert reply_line(reply(body=b"", error=ReplyError("c", "no\x1b[2J"))) == "failed: no\\x1b[2J (c)"
+    assert reply_line(reply(body=b"more", error=ReplyError("c", "no"))) == "more  failed: no (c)"

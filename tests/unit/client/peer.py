@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Self, TypeVar
 
 from penstock_client.wire import control
-from penstock_client.wire.blocks import encode_block
+from penstock_client.wire.blocks import decode_properties, encode_block
 from penstock_client.wire.connection import Connection, Role
 from penstock_client.wire.entries import (
     CONFIRM_ENTRY,
@@ -25,6 +25,7 @@ from penstock_client.wire.entries import (
 )
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameType, encode_frame
+from penstock_client.wire.replies import REPLIED_ENTRY, Reply, decode_reply
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class PeerConnection(asyncio.Protocol):
         self.publications: list[Publication] = []
         self.settlements: list[Settlement] = []
         self.settle_requests: list[int] = []
+        self.replies: list[Reply] = []
         self.routes: dict[int, str] = {}
         self.consumers: dict[int, dict[str, Any]] = {}
         self.closed = False
@@ -125,6 +127,18 @@ class PeerConnection(asyncio.Protocol):
         self.write(FrameType.CLOSE, control.pack(error.as_map()))
         self._transport.close()
 
+    def replied(self, *correlation_ids: str | None, body: bytes = b"yes", **properties: Any) -> None:
+        """Hand over replies, one for each correlation id, in one block."""
+        columns = [{"correlation_id": one, **properties} if one else properties or None for one in correlation_ids]
+        block = encode_block([body] * len(columns), properties=columns)
+        self.write(FrameType.REPLIED, REPLIED_ENTRY.pack(PUBLISHED_AT_MS) + block)
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """The properties of every published message that has any, in order."""
+        columns = [decode_properties(publication.block) or () for publication in self.publications]
+        return [properties for column in columns for properties in column if properties]
+
     def tags(self, outcome: Outcome) -> list[int]:
         """Every tag settled so, in order of arrival."""
         return [
@@ -164,6 +178,9 @@ class PeerConnection(asyncio.Protocol):
                 self._publish(decode_publish(frame.payload))
             case FrameType.SETTLE:
                 self._settle(frame)
+            case FrameType.REPLY:
+                self.replies += (entries := decode_reply(frame.payload))
+                self.reply(frame.request, self.peer.reply_answer(entries))
             case _ if frame.request:
                 self._answer(frame)
 
@@ -214,6 +231,8 @@ class PeerConnection(asyncio.Protocol):
             case FrameType.CANCEL:
                 self.consumers.pop(arguments["consumer"], None)
                 return {}
+            case FrameType.REPLY_OPEN:
+                return {"address": f"$reply.1.{len(self.peer.connections)}", "bytes_max": 1000}
             case FrameType.QUEUE_DECLARE:
                 return {"queue": arguments["queue"], "created": True, "id": 1}
             case _:
@@ -227,6 +246,7 @@ class ScriptedPeer:
         self.connections: list[PeerConnection] = []
         self.answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = {}
         self.settle_answer: Answer = {"stale": 0}
+        self.reply_answer: Callable[[list[Reply]], Answer] = lambda entries: {"outcomes": ["delivered"] * len(entries)}
         self.holds_confirms = False
         self.mute = False
         """Neither shakes hands nor answers a ping: a half-open connection."""
