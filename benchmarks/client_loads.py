@@ -82,10 +82,10 @@ async def _create(client: Client, job: Job, ready: Ready) -> Outcome:
 async def _consume(client: Client, job: Job, ready: Ready) -> Outcome:
     tally = Tally()
     await ready()
-    return await _watch(client.consume(job.queue, tally), tally, job)
+    return await watch(client.consume(job.queue, tally), tally, job)
 
 
-async def _watch(load: Coroutine[Any, Any, None], tally: Tally, job: Job) -> Outcome:
+async def watch(load: Coroutine[Any, Any, None], tally: Tally, job: Job) -> Outcome:
     """Run a consumer until it has what its producer published, or its time is over.
 
     The clock stops when the count was last seen to change, checked every few milliseconds.
@@ -142,7 +142,7 @@ async def _latency_consume(client: Client, job: Job, ready: Ready) -> Outcome:
 
     tally = Tally()
     await ready()
-    outcome = await _watch(client.consume(job.queue, tally, take), tally, job)
+    outcome = await watch(client.consume(job.queue, tally, take), tally, job)
     return Outcome(outcome.count, outcome.seconds, samples[len(samples) // 10 :])
 
 

@@ -78,6 +78,23 @@ TABLES: Final = (
         every_body_size=False,
     ),
     Table(
+        "Request and reply in Penstock",
+        "`client.request` from one process to another that answers each message in a task of its own: p50 of the round"
+        " trip, one at a time; then 100 in flight on one connection. Beside it as many of `queue.publish`, each awaited"
+        " until its confirm, while the other process acknowledges them. On a durable queue and on one in memory.",
+        (
+            Column("plain_p50_ms", "publish p50 ms", 3),
+            Column("request_p50_ms", "request p50 ms", 3),
+            Column("plain_rate", "publish/s, 100 in flight"),
+            Column("request_rate", "request/s, 100 in flight"),
+            Column("memory_plain_p50_ms", "in memory: publish p50 ms", 3),
+            Column("memory_request_p50_ms", "request p50 ms", 3),
+            Column("memory_plain_rate", "publish/s"),
+            Column("memory_request_rate", "request/s"),
+        ),
+        every_body_size=False,
+    ),
+    Table(
         "Messages at random over many queues",
         "One pipelined producer, each message to a random queue of many, the same random order for every broker (synced"
         " ones only). Redis: a stream each. NATS: a subject each in one stream. RabbitMQ: a queue each. Penstock: one"

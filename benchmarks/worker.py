@@ -9,7 +9,7 @@ import sys
 
 import uvloop
 
-from benchmarks import client_loads, raw
+from benchmarks import client_loads, raw, request_loads
 from benchmarks.jobs import Job, Outcome, decode_job, encode_line
 
 
@@ -32,7 +32,8 @@ def work(job: Job) -> Outcome:
     """Do one job. An exception ends this process, its text in the log; the harness notes it and starts another."""
     if job.raw:
         return raw.run(job, _wait_for_go)
-    return uvloop.run(client_loads.run(job, _wait_for_go_async))
+    run = request_loads.run if job.action in request_loads.ACTIONS else client_loads.run
+    return uvloop.run(run(job, _wait_for_go_async))
 
 
 def main() -> None:
