@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from tests.unit.client.peer import ScriptedPeer, guarded
+from tests.unit.client.peer import HANG_GUARD_S, ScriptedPeer, guarded
 
 from penstock_client import (
     BodyTooLarge,
@@ -34,7 +34,7 @@ ASKED = {"reply_to": "$reply.1.7", "correlation_id": "c"}
 @pytest.fixture
 async def messages(peer: ScriptedPeer) -> AsyncIterator[Messages]:
     """A consumer of ``jobs``."""
-    async with connect(peer.url, request_timeout=0.5) as client, client.queue("jobs").consume() as messages:
+    async with connect(peer.url) as client, client.queue("jobs").consume() as messages:
         yield messages
 
 
@@ -198,11 +198,14 @@ async def test_a_reply_after_the_connection_was_lost_goes_over_the_next(peer: Sc
     assert len(peer.last.replies) == 1
 
 
-async def test_an_outcome_that_does_not_come_is_a_timeout(peer: ScriptedPeer, messages: Messages) -> None:
+async def test_an_outcome_that_does_not_come_is_a_timeout(peer: ScriptedPeer) -> None:
     peer.reply_answer = lambda _: None
-    message = await received(peer, messages, **ASKED)
-    with pytest.raises(RequestTimeout, match="no outcome of a reply within"):
-        await guarded(message.reply(b"yes"))
+    async with connect(peer.url) as client, client.queue("jobs").consume() as messages:
+        message = await received(peer, messages, **ASKED)
+        client.request_timeout_s = 0.05
+        with pytest.raises(RequestTimeout, match=r"no outcome of a reply within 0\.05 s"):
+            await guarded(message.reply(b"yes"))
+        client.request_timeout_s = HANG_GUARD_S
 
 
 @pytest.mark.parametrize("answer", [{}, {"outcomes": []}, {"outcomes": "delivered"}])
