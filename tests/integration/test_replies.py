@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -50,7 +50,7 @@ async def client(test_broker: TestBroker) -> AsyncIterator[Client]:
 
 
 @asynccontextmanager
-async def worker(url: str, handle: Handler, queue: str = "prices") -> AsyncIterator[Client]:
+async def worker(url: str, handle: Handler, queue: str = "prices", group: str = "") -> AsyncIterator[Client]:
     """A connection of its own whose consumer hands every message to ``handle``, each in a task."""
     tasks: set[asyncio.Task[None]] = set()
 
@@ -59,7 +59,7 @@ async def worker(url: str, handle: Handler, queue: str = "prices") -> AsyncItera
             await handle(message)
 
     async def consume(client: Client) -> None:
-        async with client.queue(queue).consume() as messages:
+        async with client.queue(queue).consume(group=group) as messages:
             async for message in messages:
                 task = asyncio.create_task(one(message))
                 tasks.add(task)
@@ -275,6 +275,28 @@ async def test_every_answer_arrives_until_the_deadline(client: Client, test_brok
         assert [reply.body async for reply in client.requests("prices", b"?", timeout=0.5)] == [b"0", b"1", b"2"]
         enough = [reply.body async for reply in client.requests("prices", b"?", timeout=LONG, count=2)]
         assert enough == [b"0", b"1"]
+
+
+async def test_every_group_of_a_queue_answers_for_itself(client: Client, test_broker: TestBroker) -> None:
+    shops = [b"north", b"south", b"west"]
+    for shop in shops:
+        await client.queue("prices").group(shop.decode()).declare()
+
+    def answer_as(shop: bytes) -> Handler:
+        async def handle(message: ReceivedMessage) -> None:
+            error = ReplyError("closed", "on Mondays") if shop == b"west" else None
+            await message.reply(shop, error=error)
+
+        return handle
+
+    async with AsyncExitStack() as stack:
+        for shop in shops:
+            await stack.enter_async_context(worker(test_broker.url, answer_as(shop), group=shop.decode()))
+        answers = {reply.body: reply.error async for reply in client.requests("prices", b"tea", timeout=LONG, count=3)}
+        assert answers == {b"north": None, b"south": None, b"west": ReplyError("closed", "on Mondays")}
+        info = await client.queue("prices").info()
+        while info.messages:
+            info = await client.queue("prices").info()
 
 
 # An asker that does not read
