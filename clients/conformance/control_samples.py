@@ -376,4 +376,44 @@ GROUPS: Final = (
         {"queue": "jobs", "group": "billing", "if_unused": True},
         21,
     ),
+    Sample("connection-list", FrameType.CONNECTION_LIST, CLIENT, "Who is connected?", {"after": 0, "limit": 500}, 30),
+    Sample(
+        "ok-connections",
+        FrameType.OK,
+        SERVER,
+        "The reply to connection-list.",
+        {
+            "connections": [
+                {
+                    "session": 3,
+                    "name": "worker@127.0.0.1:40000",
+                    "age_ms": 61_000,
+                    "producer": None,
+                    "routes": 0,
+                    "consumers": 1,
+                    "leased": 7,
+                }
+            ],
+            "more": False,
+        },
+        30,
+    ),
+    Sample("connection-close", FrameType.CONNECTION_CLOSE, CLIENT, "End connection 3.", {"session": 3}, 31),
+    Sample("consumer-list", FrameType.CONSUMER_LIST, CLIENT, "Who consumes from jobs?", {"queue": "jobs"}, 32),
+    Sample(
+        "consumer-close",
+        FrameType.CONSUMER_CLOSE,
+        CLIENT,
+        "End consumer 5 of connection 3.",
+        {"session": 3, "consumer": 5},
+        33,
+    ),
+    Sample(
+        "lease-revoke",
+        FrameType.LEASE_REVOKE,
+        CLIENT,
+        "Take message 41 away from who holds it, and count a failure.",
+        {"queue": "jobs", "group": "", "offset": 41, "failed": True},
+        34,
+    ),
 )

@@ -51,6 +51,8 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         peek: 2,
         find: 2,
         describe: 2,
+        revoke: 2,
+        close_consumer: 1,
         pause: 1,
         open_reply_box: 3,
         answer: 10,
@@ -397,6 +399,37 @@ def describe(world: World) -> None:
         "acked": sum(group.acked for group in queue.groups.values()),
     }
     connection.ask(Asked("queue_describe", -1, counts), {"queue": queue.name})
+
+
+def revoke(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    group = _draw_group(world, queue)
+    leased = [message.offset for message in group.messages.values() if message.place is Place.LEASED]
+    offset = world.rng.choice(leased) if leased and world.rng.random() < 0.9 else world.rng.randrange(99)
+    held = world.shadow.holder(group, offset)
+    asked = Asked("lease_revoke", -1, {"holder": held.consumer.name} if held else {}, "" if held else "not-leased")
+    failed = world.rng.random() < 0.5
+    world.probe.settling = True
+    connection.ask(asked, {"queue": queue.name, "group": group.name, "offset": offset, "failed": failed})
+    world.probe.settling = False
+    if held is not None:
+        world.shadow.revoke(held, failed, world.now_ms)
+    world.probe.adopt()
+
+
+def close_consumer(world: World) -> None:
+    connection, target = _connection(world), _connection(world)
+    if connection is None or target is None or not target.consumers:
+        return
+    number = world.rng.choice(target.consumers)
+    consumer = world.shadow.sessions[target.session].consumers.get(number)
+    asked = Asked("consumer_close", -1, {"released": consumer.leased_messages if consumer else 0})
+    if consumer is None:
+        asked.code = "unknown-consumer"
+    if connection.ask(asked, {"session": target.session, "consumer": number}):
+        world.shadow.close_consumer(target.session, number)  # its client hears of it with the next turn
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------

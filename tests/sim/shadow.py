@@ -409,6 +409,31 @@ class Shadow:
             for tag in unstarted:
                 self._give_back(self.untag(session, tag))
 
+    def holder(self, group: ShadowGroup, offset: int) -> Held | None:
+        """Who holds a message."""
+        tags = (held for session in self.sessions.values() for held in session.tags.values())
+        return next((held for held in tags if held.group is group and held.offset == offset), None)
+
+    def revoke(self, held: Held, failed: bool, now_ms: int) -> None:
+        """A lease was taken away by an operator."""
+        for session in self.sessions.values():
+            for tag in [tag for tag, one in session.tags.items() if one is held]:
+                self.untag(session, tag)
+        if failed:
+            self._fail(held, "taken away by an operator", NO_DELAY, False, now_ms)
+        else:
+            self._give_back(held)
+
+    def close_consumer(self, number: int, consumer: int) -> None:
+        """A consumer was ended by an operator: what it holds goes back."""
+        session = self.sessions[number]
+        gone = session.consumers.pop(consumer, None)
+        if gone is None:  # its ephemeral group ended with it
+            return
+        for tag in [tag for tag, held in session.tags.items() if held.consumer is gone]:
+            self._give_back(self.untag(session, tag))
+        self._gone(gone)
+
     def untag(self, session: ShadowSession, tag: int) -> Held:
         """End the lease of one tag."""
         held = session.tags.pop(tag)

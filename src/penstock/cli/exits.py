@@ -76,6 +76,7 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.STALE_DELIVERY: (ExitCode.TEMPORARY, "Its lease ended; the message is delivered again."),
     ErrorCode.DISK_FULL: (ExitCode.TEMPORARY, "Free space on the broker's disk; it goes on by itself."),
     ErrorCode.LIMIT_REACHED: (ExitCode.TEMPORARY, ""),
+    ErrorCode.UNKNOWN_CONSUMER: (ExitCode.NO_INPUT, 'See "penstock consumer list".'),
     ErrorCode.UNKNOWN_EXCHANGE: (ExitCode.NO_INPUT, ""),
     ErrorCode.UNKNOWN_GROUP: (
         ExitCode.NO_INPUT,
@@ -84,6 +85,10 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.GROUP_DELETED: (ExitCode.NO_INPUT, ""),
     ErrorCode.GROUP_IN_USE: (ExitCode.TEMPORARY, "Stop its consumers first, or delete without --if-unused."),
     ErrorCode.EXCLUSIVE_CONSUMER: (ExitCode.TEMPORARY, ""),
+    ErrorCode.CLOSED_BY_OPERATOR: (ExitCode.TEMPORARY, ""),
+    ErrorCode.CONSUMER_CLOSED: (ExitCode.TEMPORARY, ""),
+    ErrorCode.UNKNOWN_SESSION: (ExitCode.NO_INPUT, 'See "penstock connection list".'),
+    ErrorCode.NOT_LEASED: (ExitCode.NO_INPUT, 'See "penstock queue find QUEUE --state leased".'),
     ErrorCode.UNSUPPORTED: (ExitCode.UNAVAILABLE, "The broker is older than this command."),
     ErrorCode.BAD_SELECTOR: (ExitCode.USAGE, ""),
     ErrorCode.INTERNAL: (ExitCode.SOFTWARE, "The broker's log has the details."),

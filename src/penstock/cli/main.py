@@ -8,7 +8,19 @@ from typing import Annotated, Final
 import typer
 
 from penstock import __version__
-from penstock.cli import bench, consume, data, group, publish, queue, request, serve, status
+from penstock.cli import (
+    bench,
+    connection,
+    consume,
+    consumer,
+    data,
+    group,
+    publish,
+    queue,
+    request,
+    serve,
+    status,
+)
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.output import printable, silence_standard_output
 
@@ -41,6 +53,8 @@ serve.register(app)
 status.register(app)
 app.add_typer(queue.app, name="queue")
 app.add_typer(group.app, name="group")
+app.add_typer(connection.app, name="connection")
+app.add_typer(consumer.app, name="consumer")
 publish.register(app)
 consume.register(app)
 request.register(app)

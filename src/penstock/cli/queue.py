@@ -208,3 +208,20 @@ def resume(queue: QueueName, url: Url = DEFAULT_URL) -> None:
     """Let a queue's hand-outs go on."""
     run_with_client(url, lambda client: client.queue(queue).resume())
     output.print_text(f"queue {output.printable(queue)} resumed")
+
+
+@app.command(epilog="Example: penstock queue revoke jobs 1742 --failed")
+def revoke(
+    queue: QueueName,
+    offset: Annotated[int, typer.Argument(help="The message's offset; see queue find --state leased.")],
+    group: Annotated[str, typer.Option(help="The group in which it is leased.")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="Count a failure, instead of none.")] = False,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Take a stuck message away from the consumer that holds it. It goes back to its place."""
+    holder = run_with_client(url, lambda client: client.queue(queue).revoke(offset, group=group, failed=failed))
+    if json:
+        output.print_json({"queue": queue, "group": group, "offset": offset, "holder": holder, "failed": failed})
+    else:
+        output.print_text(f"message {offset} taken away from {output.printable(holder)}")

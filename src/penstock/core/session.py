@@ -206,13 +206,15 @@ class Session:
         "name",
         "next_tag",
         "number",
+        "opened_ms",
         "producer",
         "routes",
     )
 
-    def __init__(self, number: int, name: str, deadlines: Deadlines) -> None:
+    def __init__(self, number: int, name: str, deadlines: Deadlines, opened_ms: int = 0) -> None:
         self.number = number
         self.name = name
+        self.opened_ms = opened_ms
         self.consumers: dict[int, Consumer] = {}
         self.routes: dict[int, Route] = {}
         self.ephemeral_groups: list[Group] = []

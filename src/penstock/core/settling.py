@@ -224,6 +224,15 @@ def _requeue(broker: Broker, taken: list[Taken]) -> None:
             _release(broker, [part])
 
 
+def take_back(broker: Broker, taken: list[Taken], reason: str | None, now_ms: int) -> None:
+    """Leases were taken away: the messages go back to their places, or with a reason count a failure."""
+    for part in taken:
+        if reason is None:
+            _release(broker, [part])
+        else:
+            _fail(broker, part, reason, NO_DELAY, False, now_ms)
+
+
 def _lose(broker: Broker, session: Session, taken: list[Taken], reason: str, now_ms: int) -> None:
     for part in taken:
         if session.counts_as_failed(part.started):

@@ -231,8 +231,10 @@ class Redrive:
         """The dead-letter queue was deleted."""
         self._complete = True
 
-    def abort(self, refusal: Refusal) -> None:
-        """The broker stops; what was not moved stays where it is."""
+    def abort(self, refusal: Refusal) -> None:  # noqa: ARG002  a Sink's signature
+        """The broker stops, or an operator ends this; what was not moved stays where it is."""
+        self._complete = True
+        self._engine.wake()
 
     def confirm(self, entries: list[ConfirmEntry]) -> None:
         """Never: it publishes nothing through a route."""

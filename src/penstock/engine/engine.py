@@ -153,7 +153,7 @@ class Engine:
         """Begin a session; return its number."""
         number = self._next_session
         self._next_session += 1
-        self.broker.sessions[number] = Session(number, peer_name, self.broker.deadlines)
+        self.broker.sessions[number] = Session(number, peer_name, self.broker.deadlines, self.clock_ms())
         self.sinks[number] = sink
         self._unconfirmed[number] = 0
         return number

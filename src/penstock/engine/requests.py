@@ -11,7 +11,7 @@ from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding, group_requests, replies
+from penstock.engine import finding, group_requests, holder_requests, replies
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
 from penstock.engine.deadletters import Redrive
 from penstock.engine.interface import DeliveryOut, StoredBlock
@@ -246,6 +246,11 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "producer_open": _producer_open,
     "route_open": _route_open,
     "route_close": _route_close,
+    "connection_list": holder_requests.connection_list,
+    "connection_close": holder_requests.connection_close,
+    "consumer_list": holder_requests.consumer_list,
+    "consumer_close": holder_requests.consumer_close,
+    "lease_revoke": holder_requests.lease_revoke,
     "consume": _consume,
     "flow": _flow,
     "cancel": _cancel,

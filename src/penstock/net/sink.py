@@ -24,7 +24,12 @@ CLOSING: Final = 16
 REQUESTS_OPEN_MAX: Final = 4096
 """Requests of one connection that wait for their answers; later ones are not read until some are answered."""
 
-LARGE_ANSWERS: Final = frozenset(map(int, (FrameType.QUEUE_LIST, FrameType.GROUP_LIST, FrameType.PEEK, FrameType.FIND)))
+LARGE_ANSWERS: Final = frozenset(
+    {
+        *map(int, (FrameType.QUEUE_LIST, FrameType.GROUP_LIST, FrameType.PEEK, FrameType.FIND)),
+        *map(int, (FrameType.CONNECTION_LIST, FrameType.CONSUMER_LIST)),
+    }
+)
 """Answers of up to megabytes: a connection gets one at a time."""
 
 UNROUTED: Final = -1

@@ -59,6 +59,11 @@ STALE              -       -      -      -      s       -        -
 REPLY_OPEN         -       -      -      -      c       -        -
 REPLY              -       -      -      -      c       -        -
 REPLIED            -       -      -      -      s       -        -
+CONNECTION_LIST    -       -      -      -      c       -        -
+CONNECTION_CLOSE   -       -      -      -      c       -        -
+CONSUMER_LIST      -       -      -      -      c       -        -
+CONSUMER_CLOSE     -       -      -      -      c       -        -
+LEASE_REVOKE       -       -      -      -      c       -        -
 """
 """Who may send what in which state, written by hand: c(lient), s(erver), b(oth) or nobody."""
 

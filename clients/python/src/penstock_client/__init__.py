@@ -21,6 +21,7 @@ from penstock_client.errors import (
     ClientClosed,
     ConnectionLost,
     ConnectionRefused,
+    ConsumerClosed,
     DiskFull,
     ExclusiveConsumer,
     GroupDeleted,
@@ -28,6 +29,7 @@ from penstock_client.errors import (
     LimitReached,
     NoReply,
     NotARequest,
+    NotLeased,
     PenstockError,
     ProtocolViolation,
     PublishFailed,
@@ -45,6 +47,7 @@ from penstock_client.errors import (
 )
 from penstock_client.finding import FoundMessage
 from penstock_client.group import Group, GroupInfo
+from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
@@ -63,8 +66,11 @@ __all__ = [
     "ClientClosed",
     "ClientPublisher",
     "Confirm",
+    "ConnectionInfo",
     "ConnectionLost",
     "ConnectionRefused",
+    "ConsumerClosed",
+    "ConsumerInfo",
     "DeadLetter",
     "DiskFull",
     "ExclusiveConsumer",
@@ -79,6 +85,7 @@ __all__ = [
     "Messages",
     "NoReply",
     "NotARequest",
+    "NotLeased",
     "PenstockError",
     "ProtocolViolation",
     "PublishFailed",

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from penstock_client import holders
 from penstock_client.answering import Replier
 from penstock_client.asking import Asker
 from penstock_client.backoff import Backoff
@@ -23,6 +24,7 @@ from penstock_client.errors import (
     again,
 )
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles, level_of
+from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.link import Handlers, Link, open_link, read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes
@@ -200,6 +202,24 @@ class Client:
             found += [QueueInfo.of(raw) for raw in page["queues"]]
             more = bool(page["more"])
         return found
+
+    async def connections(self) -> list[ConnectionInfo]:
+        """Describe every connection of the broker, by number."""
+        return await holders.connections(self)
+
+    async def close_connection(self, session: int) -> None:
+        """Have the broker end a connection. Its leases go back; what it had started counts as failed. A client of this
+        kind connects again.
+        """
+        await holders.close_connection(self, session)
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """Describe every consumer of the broker; ``queue.consumers()`` are those of one queue."""
+        return await holders.consumers(self, None, None)
+
+    async def close_consumer(self, session: int, consumer: int) -> int:
+        """Have the broker end a consumer: its iteration raises ConsumerClosed. Returns how many messages went back."""
+        return await holders.close_consumer(self, session, consumer)
 
     async def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""

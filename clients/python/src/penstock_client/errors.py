@@ -111,6 +111,18 @@ class ExclusiveConsumer(PenstockError):
     code = "exclusive-consumer"
 
 
+class ConsumerClosed(PenstockError):
+    """An operator closed this consumer."""
+
+    code = "consumer-closed"
+
+
+class NotLeased(PenstockError):
+    """Nobody holds the message."""
+
+    code = "not-leased"
+
+
 class SettingsDiffer(PenstockError):
     """The queue exists with other settings; the message names each."""
 
@@ -200,6 +212,8 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         GroupDeleted,
         GroupInUse,
         ExclusiveConsumer,
+        ConsumerClosed,
+        NotLeased,
         SettingsDiffer,
         BadSetting,
         BadSelector,

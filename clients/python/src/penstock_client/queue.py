@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from penstock_client import holders
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import PEEKED, Delivery
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
 from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
+from penstock_client.holders import ConsumerInfo
 from penstock_client.link import read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
@@ -212,6 +214,18 @@ class Queue:
         """Describe the queue's groups, by name. Raises UnknownQueue."""
         reply = await self._client.call(FrameType.GROUP_LIST, {"queue": self.name})
         return [GroupInfo.of(raw) for raw in reply["groups"]]
+
+    async def consumers(self, group: str | None = None) -> list[ConsumerInfo]:
+        """Describe the consumers of the queue, or of one of its groups."""
+        return await holders.consumers(self._client, self.name, group)
+
+    async def revoke(self, offset: int, *, group: str = "", failed: bool = False) -> str:
+        """Take a leased message away from its holder; return the holder's name.
+
+        It goes back to its place, or with ``failed`` counts a failure. What its holder says of it later is stale.
+        Raises NotLeased.
+        """
+        return await holders.revoke(self._client, self.name, group, offset, failed)
 
     async def pause(self) -> None:
         """Stop the hand-outs of all its groups; publishing goes on, what is leased stays leased."""

@@ -31,6 +31,7 @@ from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.group import Group as AsyncGroup
 from penstock_client.group import GroupInfo
+from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.holdings import Settling
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages as AsyncMessages
@@ -362,6 +363,14 @@ class Queue:
         """Describe the queue's groups, by name."""
         return self._thread.run(self._queue.groups())
 
+    def consumers(self, group: str | None = None) -> list[ConsumerInfo]:
+        """Describe the consumers of the queue, or of one of its groups."""
+        return self._thread.run(self._queue.consumers(group))
+
+    def revoke(self, offset: int, *, group: str = "", failed: bool = False) -> str:
+        """Take a leased message away from its holder; return the holder's name."""
+        return self._thread.run(self._queue.revoke(offset, group=group, failed=failed))
+
     def pause(self) -> None:
         """Stop the hand-outs of all its groups."""
         self._thread.run(self._queue.pause())
@@ -484,6 +493,22 @@ class Client:
     def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
         return self._thread.run(self._client.queues(prefix))
+
+    def connections(self) -> list[ConnectionInfo]:
+        """Describe every connection of the broker, by number."""
+        return self._thread.run(self._client.connections())
+
+    def close_connection(self, session: int) -> None:
+        """Have the broker end a connection."""
+        self._thread.run(self._client.close_connection(session))
+
+    def consumers(self) -> list[ConsumerInfo]:
+        """Describe every consumer of the broker."""
+        return self._thread.run(self._client.consumers())
+
+    def close_consumer(self, session: int, consumer: int) -> int:
+        """Have the broker end a consumer; return how many messages went back."""
+        return self._thread.run(self._client.close_consumer(session, consumer))
 
     def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""

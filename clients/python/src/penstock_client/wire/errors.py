@@ -18,6 +18,7 @@ class ErrorCode(IntEnum):
     SERVER_STOPPING = 9
     STORAGE_FAILED = 10
     SLOW_PEER = 11
+    CLOSED_BY_OPERATOR = 12
 
     UNKNOWN_QUEUE = 100
     BAD_NAME = 101
@@ -46,6 +47,9 @@ class ErrorCode(IntEnum):
     GROUP_IN_USE = 124
     EXCLUSIVE_CONSUMER = 125
     BAD_SELECTOR = 126
+    UNKNOWN_SESSION = 160
+    CONSUMER_CLOSED = 161
+    NOT_LEASED = 162
 
     @property
     def fatal(self) -> bool:

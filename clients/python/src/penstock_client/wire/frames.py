@@ -35,7 +35,9 @@ _SMALL_READ_BYTES: Final = 4096
 
 
 class FrameType(IntEnum):
-    """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, reply."""
+    """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, reply,
+    administration.
+    """
 
     HELLO = 0x01
     WELCOME = 0x02
@@ -82,6 +84,12 @@ class FrameType(IntEnum):
     REPLY_OPEN = 0x70
     REPLY = 0x71
     REPLIED = 0x72
+
+    CONNECTION_LIST = 0x80
+    CONNECTION_CLOSE = 0x81
+    CONSUMER_LIST = 0x82
+    CONSUMER_CLOSE = 0x83
+    LEASE_REVOKE = 0x84
 
 
 class Frame(NamedTuple):
