@@ -96,10 +96,13 @@ class Shadow:
     def group_deleted(self, fact: GroupDeleted) -> int:
         """A group is gone, with its consumers and every lease on it; return how many messages it had."""
         queue = self.queues[fact.queue]
+        low = queue.durable_low_offset()
         group = queue.groups.pop(fact.group)
         self._end_deliveries(group)
         if not group.name:
             queue.add_group(group.number, "", GroupSettings(), queue.start_offset)
+        if not queue.groups[queue.default].declared:
+            queue.groups[queue.default].skip(low)
         queue.trim()
         return len(group.messages)
 

@@ -168,9 +168,14 @@ class Queue:
         return group
 
     def remove_group(self, group: Group) -> None:
-        """Take a group away; the default one begins anew."""
+        """Take a group away; the default one begins anew, at what a restart would have kept before: an ephemeral group
+        that holds back more may not show in what survives.
+        """
+        low = self.durable_low_offset
         group.deleted = True
         del self.groups[group.number], self.group_names[group.name]
         if group is self.group:
             self.group = Group(self, group.number)
             self.groups[group.number] = self.group_names[""] = self.group
+        if not self.group.declared:
+            self.begin_at(low)

@@ -84,6 +84,16 @@ def test_an_ephemeral_group_holds_messages_back_and_lets_none_go() -> None:
     assert (queue.low_offset, queue.durable_low_offset) == (7, 9)
 
 
+def test_what_an_ephemeral_group_holds_back_is_not_for_a_default_group_that_begins_anew() -> None:
+    """I18: after a restart it would not be there."""
+    queue = queue_of(10)
+    declared(queue, 3, "watcher", ephemeral=True)
+    group = declared(queue, 2, "")
+    take(group, 4)
+    queue.remove_group(group)
+    assert queue.group.next_offset == 4
+
+
 def test_a_removed_default_group_is_undeclared_again() -> None:
     queue = queue_of(10)
     group = declared(queue, 2, "")
