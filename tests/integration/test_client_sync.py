@@ -176,3 +176,18 @@ def test_draining_from_another_thread_ends_the_iteration(client: Client) -> None
     draining[0].join()
     assert handled[0] == b"a"
     assert len(handled) <= 2
+
+
+def test_stopping_from_another_thread_ends_one_iteration_and_leaves_the_client(client: Client) -> None:
+    jobs = client.queue("jobs")
+    jobs.publish_many([b"a", b"b", b"c"])
+    with jobs.consume(prefetch=2) as messages:
+        iteration = iter(messages)
+        first = next(iteration)
+        stopping = threading.Thread(target=messages.stop)
+        stopping.start()
+        stopping.join()
+        assert list(iteration) == []
+        first.ack()
+    assert jobs.info().ready == 2
+    assert jobs.publish(b"d").offset == 3

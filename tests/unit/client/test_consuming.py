@@ -308,3 +308,30 @@ async def test_a_session_says_that_it_marks_before_it_is_given_anything(peer: Sc
         assert [(settlement.outcome, settlement.ranges) for settlement in peer.last.settlements] == [
             (Outcome.STARTED, [])
         ]
+
+
+async def test_a_stopped_iteration_ends_and_what_was_handed_out_may_still_be_settled(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").consume() as messages:
+        peer.last.deliver([b"a", b"b", b"c"])
+        first = await guarded(anext(messages))
+        others = [asyncio.ensure_future(anext(messages)) for _ in range(4)]
+        await asyncio.wait(others[:2])
+        await guarded(messages.stop())
+        outcomes = await guarded(asyncio.gather(*others, return_exceptions=True))
+        assert [type(outcome).__name__ for outcome in outcomes[2:]] == ["StopAsyncIteration"] * 2
+        assert peer.last.arguments(FrameType.FLOW)[0]["prefetch_messages"] == 0
+        await first.ack()
+        await peer.until(lambda: peer.last.tags(Outcome.ACK) == [1])
+        assert not peer.last.tags(Outcome.RELEASE)
+
+
+async def test_stopping_gives_back_what_was_not_handed_out_and_needs_no_connection(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").consume() as messages:
+        peer.last.deliver([b"a", b"b", b"c"])
+        await guarded(anext(messages))
+        await guarded(messages.stop())
+        await peer.until(lambda: peer.last.tags(Outcome.RELEASE) == [2, 3])
+        peer.last.cut()
+        await guarded(messages.stop())
+        await peer.until(lambda: len(peer.connections) == 2)
+        assert not peer.last.consumers

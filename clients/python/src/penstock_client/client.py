@@ -130,10 +130,7 @@ class Client:
         await self.close()
 
     async def _drained(self, consumer: Consumer) -> None:
-        try:
-            await consumer.stop_credit()
-        except PenstockError as error:
-            log.debug("draining: %s", error)
+        await consumer.stop()
         await consumer.finished()
 
     async def __aenter__(self) -> Self:

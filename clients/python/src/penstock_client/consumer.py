@@ -173,11 +173,18 @@ class Consumer:
             self._holdings.release_unhanded()
         self._wake()
 
-    async def stop_credit(self) -> None:
-        """Have nothing more delivered; what is held stays held."""
-        if self._link is not None:
-            arguments = {"consumer": self.number, "prefetch_messages": 0, "prefetch_bytes": 0}
-            await self._link.request(FrameType.FLOW, arguments)
+    async def stop(self) -> None:
+        """Have the iteration end and nothing more delivered; what the application was handed stays held.
+
+        Never raises for a lost connection.
+        """
+        self.end()
+        try:
+            if self._link is not None:
+                arguments = {"consumer": self.number, "prefetch_messages": 0, "prefetch_bytes": 0}
+                await self._link.request(FrameType.FLOW, arguments)
+        except PenstockError as error:
+            log.debug("stopping consumer %d: %s", self.number, error)
 
     async def finished(self) -> None:
         """Return when the application has settled everything it was handed."""

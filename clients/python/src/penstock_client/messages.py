@@ -46,6 +46,11 @@ class Messages:
         if consumer is not None:
             await consumer.close()
 
+    async def stop(self) -> None:
+        """Have the iteration end, in every task: what was not handed out goes back, what was may still be settled."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
     def __aiter__(self) -> Self:
         return self
 

@@ -33,6 +33,7 @@ from penstock_client.group import Group as AsyncGroup
 from penstock_client.group import GroupInfo
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.holdings import Settling
+from penstock_client.loop import new_event_loop
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages as AsyncMessages
 from penstock_client.outgoing import Outgoing
@@ -56,19 +57,11 @@ _Result = TypeVar("_Result")
 _JOIN_S: Final = 10.0
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 class _LoopThread:
     """An event loop in a thread."""
 
     def __init__(self) -> None:
-        self.loop = _new_event_loop()
+        self.loop = new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="penstock-client", daemon=True)
         self._thread.start()
 
@@ -217,6 +210,10 @@ class Messages:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.run(self._messages.__aexit__, None, None, None)
+
+    def stop(self) -> None:
+        """Have the iteration end, from another thread: what was not handed out goes back, what was may be settled."""
+        self._thread.run(self._messages.stop())
 
     def __iter__(self) -> Iterator[ReceivedSyncMessage]:
         inner = self._messages
