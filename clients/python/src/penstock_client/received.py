@@ -182,15 +182,28 @@ def delay_ms(seconds: float | None) -> int:
     return NO_DELAY if seconds is None else min(NO_DELAY - 1, max(0, round(seconds * 1000)))
 
 
-_REASON_TAIL_BYTES: Final = REASON_BYTES_MAX - 8
+_REASON_TAIL_BYTES: Final = REASON_BYTES_MAX - 16
+"""What a reason's head and its traceback have together, the lines between them and the mark of a cut apart."""
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an exception as a reason: its kind and message first, then the end of its traceback."""
-    text = "".join(format_exception(error))
+    """Return an exception as a reason: its kind and message first, then its traceback, or whole lines of its end.
+
+    Frames of this package at the traceback's beginning are left out: they are the same in every one.
+    """
     head = f"{type(error).__name__}: {error}"
     room = _REASON_TAIL_BYTES - len(head.encode("utf-8", "replace"))
     if room <= 0:
         return head
-    tail = text.encode("utf-8", "replace")[-room:].decode("utf-8", "ignore")
-    return f"{head}\n\n{tail}"
+    lines = "".join(format_exception(type(error), error, _outside(error.__traceback__))).encode("utf-8", "replace")
+    if len(lines) <= room:
+        return f"{head}\n\n{lines.decode()}"
+    end = lines[-room:].partition(b"\n")[2].decode("utf-8", "ignore")
+    return f"{head}\n\n...\n{end}"
+
+
+def _outside(traceback: TracebackType | None) -> TracebackType | None:
+    outer = traceback
+    while outer is not None and str(outer.tb_frame.f_globals.get("__name__")).startswith("penstock_client."):
+        outer = outer.tb_next
+    return outer or traceback
