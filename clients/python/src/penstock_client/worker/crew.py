@@ -1,0 +1,183 @@
+"""A worker at work: as many tasks as it has concurrency, on one subscription.
+
+One task at a time waits for the broker; the others wait for it (``Feed``). Were they all to wait for the broker, each
+message that comes to an idle worker would wake all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Final
+
+from penstock_client.client import Client
+from penstock_client.delivery import HANDED
+from penstock_client.errors import ClientClosed, ConnectionLost, PenstockError
+from penstock_client.messages import Messages
+from penstock_client.received import ReceivedMessage, reason_of
+from penstock_client.worker.answers import publish_answer
+from penstock_client.worker.outcomes import Answer, Outcome, Verdict
+from penstock_client.worker.worker import Worker
+
+CANCEL_WAIT_S: Final = 5.0
+"""How long a cancelled handler may take to end: one that catches its cancellation is left behind."""
+
+WOKEN_AT_ONCE: Final = 2
+"""Waiting tasks that a task wakes which has waited and then found messages. Each of them does the same, so that all
+have work after a few turns of the loop, and a lone message wakes two and not a hundred. A task that finds its next
+message without waiting wakes nobody: handlers that never wait are as fast as a plain loop."""
+
+log: Final = logging.getLogger("penstock_client.worker")
+
+
+class Feed:
+    """Hands the messages of a subscription to the tasks of a crew."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._led = False
+        self._followers: deque[asyncio.Future[None]] = deque()
+
+    async def next(self) -> ReceivedMessage | None:
+        """Return a message to work on; None when there will be none. Raises what ended the subscription."""
+        messages = self._messages
+        waited = False
+        while (index := messages.index) >= messages.end:
+            waited = True
+            if self._led:
+                await self._follow()
+            elif not await self._lead():
+                return None
+        messages.index = index + 1
+        delivery = messages.delivery
+        delivery.marks[index] = HANDED
+        if delivery.clean:
+            delivery.holdings.touched(delivery)
+        if waited:
+            self._wake()
+        return ReceivedMessage(delivery, index, delivery.bodies[index])
+
+    async def _lead(self) -> bool:
+        """Wait for the broker; False when the subscription is over."""
+        self._led = True
+        try:
+            return await self._messages.next_run() is not None
+        finally:
+            self._led = False
+            self._wake()
+
+    async def _follow(self) -> None:
+        follower: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._followers.append(follower)
+        try:
+            await follower
+        except asyncio.CancelledError:
+            self._wake()  # it may have been woken already: somebody has to lead
+            raise
+
+    def _wake(self) -> None:
+        woken_count = 0
+        while self._followers and woken_count < WOKEN_AT_ONCE:
+            follower = self._followers.popleft()
+            if not follower.done():
+                follower.set_result(None)
+                woken_count += 1
+
+
+class Crew:
+    """The tasks of one worker."""
+
+    def __init__(self, client: Client, worker: Worker) -> None:
+        self._client = client
+        self._worker = worker
+        settings = worker.settings
+        queue = client.queue(worker.queue)
+        self._messages = queue.consume(prefetch=settings.prefetch_messages, name=settings.name)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._given_back_count = 0
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Subscribe and begin. Raises UnknownQueue and what else the broker refuses."""
+        await self._messages.__aenter__()
+        feed = Feed(self._messages)
+        loop = asyncio.get_running_loop()
+        self._tasks = {loop.create_task(self._work(feed)) for _ in range(self._worker.settings.concurrency)}
+
+    async def ended(self) -> None:
+        """Return when the subscription is over; raises what ended it, if it was not ``stop``."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def stop(self, grace_s: float) -> int:
+        """Take nothing more, let what runs finish for so long, give the rest back; return how many those were.
+
+        A handler that does not end when it is cancelled is left behind; its message goes back with the connection.
+        """
+        await self._messages.stop()
+        pending = self._tasks
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=grace_s)
+        for task in pending:
+            task.cancel()
+        stuck: set[asyncio.Task[None]] = set()
+        if pending:
+            _, stuck = await asyncio.wait(pending, timeout=CANCEL_WAIT_S)
+        for task in self._tasks - pending:
+            task.exception()  # said once, by ``ended``
+        self._stopped = True
+        await self._messages.__aexit__(None, None, None)
+        self._worker.close()
+        return self._given_back_count + len(stuck)
+
+    async def _work(self, feed: Feed) -> None:
+        handle = self._worker.handle
+        while not self._stopped and (message := await feed.next()) is not None:
+            try:
+                outcome = await handle(message)
+                if outcome.verdict is Verdict.ACKED and outcome.answer is None:
+                    await message.ack()
+                else:
+                    await self._settle(message, outcome)
+            except asyncio.CancelledError:
+                self._given_back_count += 1
+                await message.release()
+                raise
+
+    async def _settle(self, message: ReceivedMessage, outcome: Outcome) -> None:
+        """Do what was decided. An answer is published before the message is acknowledged: at least once."""
+        if outcome.answer is not None:
+            outcome = await self._publish(message, outcome, outcome.answer)
+        if outcome.verdict is Verdict.ACKED:
+            await message.ack()
+            return
+        rejected = outcome.verdict is Verdict.REJECTED
+        said, _, traceback = outcome.reason.partition("\n\n")
+        fate = "goes to the dead letters" if rejected else "failed"
+        log.warning(
+            "%s: %r %s: %s",
+            self._worker.handler.name,
+            message,
+            fate,
+            said,
+            exc_info=outcome.error if traceback else None,
+        )
+        if rejected:
+            await message.reject(reason=outcome.reason)
+        else:
+            await message.nack(delay=outcome.delay, reason=outcome.reason)
+
+    async def _publish(self, message: ReceivedMessage, outcome: Outcome, answer: Answer) -> Outcome:
+        """Publish an answer; return what becomes of the message then."""
+        try:
+            await publish_answer(self._client, answer)
+        except (ConnectionLost, ClientClosed):
+            raise  # the message was lost with it
+        except (PenstockError, TypeError, ValueError) as error:
+            if answer.queue == message.reply_to:  # whoever asked is gone: doing it again would not bring them back
+                log.warning("the answer to %r cannot be published to %r: %s", message, answer.queue, error)
+                return outcome
+            return Outcome(Verdict.RETRIED, reason=reason_of(error), error=error)
+        return outcome
