@@ -53,15 +53,18 @@ class Broker:
         _, _ = self.process.communicate(timeout=SECONDS_GUARD)
         return self.process.returncode
 
-    def run(self, *arguments: str | Path, stdin: bytes | None = None) -> "Completed":
-        """Run a command to its end."""
+    def run(
+        self, *arguments: str | Path, stdin: bytes | None = None, cwd: Path | None = None, **more: str
+    ) -> "Completed":
+        """Run a command to its end, with ``more`` in its environment."""
         done = subprocess.run(
             command_line(*arguments),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
-            env=environment(PENSTOCK_URL=self.url),
+            env=environment(PENSTOCK_URL=self.url, **more),
             timeout=SECONDS_GUARD,
+            cwd=cwd,
         )
         return Completed(done.returncode, done.stdout, done.stderr.decode())
 
@@ -79,7 +82,7 @@ class Broker:
 
     @contextmanager
     def started(
-        self, *arguments: str | Path, stdout: int | IO[bytes] = subprocess.PIPE
+        self, *arguments: str | Path, stdout: int | IO[bytes] = subprocess.PIPE, cwd: Path | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Start a command; it is killed in the end if it still runs."""
         process = subprocess.Popen(
@@ -88,6 +91,7 @@ class Broker:
             stdout=stdout,
             stderr=subprocess.PIPE,
             env=environment(PENSTOCK_URL=self.url),
+            cwd=cwd,
         )
         try:
             yield process

@@ -20,6 +20,7 @@ from penstock.cli import (
     request,
     serve,
     status,
+    worker,
 )
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.output import printable, silence_standard_output
@@ -58,6 +59,7 @@ app.add_typer(consumer.app, name="consumer")
 publish.register(app)
 consume.register(app)
 request.register(app)
+worker.register(app)
 bench.register(app)
 data.register(app)
 

@@ -61,8 +61,8 @@ def _wrap(sink: Any, processors: "Iterable[Processor]", level: int) -> "Filterin
 class ForwardingHandler(logging.Handler):
     """Hands records of the standard library's ``logging`` to our logger."""
 
-    def __init__(self, log: "FilteringBoundLogger") -> None:
-        super().__init__(logging.WARNING)
+    def __init__(self, log: "FilteringBoundLogger", level: int = logging.WARNING) -> None:
+        super().__init__(level)
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -71,7 +71,10 @@ class ForwardingHandler(logging.Handler):
         self._log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=exc_info)
 
 
-def forward_standard_logging(log: "FilteringBoundLogger") -> None:
-    """Send the process's standard-library logging to ``log``: for a process that is the broker and nothing else."""
+def forward_standard_logging(log: "FilteringBoundLogger", level: str = "warning") -> None:
+    """Send the process's standard-library logging from ``level`` on to ``log``: for a process that has no other use of
+    it, as a broker or a worker.
+    """
     root = logging.getLogger()
-    root.handlers[:] = [ForwardingHandler(log)]
+    root.handlers[:] = [ForwardingHandler(log, LEVELS[level])]
+    root.setLevel(LEVELS[level])

@@ -21,6 +21,7 @@ COMMANDS = [
     ["queue", "redrive"],
     ["publish"],
     ["consume"],
+    ["worker"],
     ["bench"],
     ["verify"],
     ["repair"],
@@ -36,7 +37,7 @@ def test_every_command_explains_itself_with_an_example(command: list[str], capsy
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_that_prints_data_has_json(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_command([*command, "--help"])
-    assert ("--json" in capsys.readouterr().out) == (command != ["serve"])
+    assert ("--json" in capsys.readouterr().out) == (command not in (["serve"], ["worker"]))
 
 
 @pytest.mark.parametrize("arguments", [[], ["queue"]])
