@@ -72,6 +72,30 @@ GROUP_INFO: Final[dict[str, Any]] = {
 }
 
 
+MESSAGE_HISTORY: Final = {
+    "queue": "jobs",
+    "group": "",
+    "offset": 17,
+    "state": "scheduled",
+    "attempts": 1,
+    "failures": 1,
+    "history": [
+        {
+            "time_ms": TIME_MS + 2_500,
+            "attempt": 1,
+            "consumer": "worker-1",
+            "reason": "ValueError: no stock",
+            "leased_at_ms": TIME_MS + 1_000,
+        }
+    ],
+    "consumer": "",
+    "leased_at_ms": 0,
+    "until_ms": TIME_MS + 3_000,
+    "published_at_ms": TIME_MS,
+    "block": encode_block([b"one"]),
+}
+
+
 CONNECTION: Final = (
     Sample(
         "hello",
@@ -182,6 +206,15 @@ COMMANDS: Final = (
         4,
     ),
     Sample("ok-listed", FrameType.OK, SERVER, "The reply to queue-list.", {"queues": [QUEUE_INFO], "more": False}, 4),
+    Sample(
+        "message-describe",
+        FrameType.MESSAGE_DESCRIBE,
+        CLIENT,
+        "Ask what became of one message.",
+        {"queue": "jobs", "group": "", "offset": 17},
+        4,
+    ),
+    Sample("ok-message", FrameType.OK, SERVER, "The reply to message-describe.", MESSAGE_HISTORY, 4),
     Sample("queue-purge", FrameType.QUEUE_PURGE, CLIENT, "Drop what is not leased.", {"queue": "jobs"}, 5),
     Sample("ok-purged", FrameType.OK, SERVER, "The reply to queue-purge.", {"purged": 12}, 5),
     Sample(

@@ -4,6 +4,8 @@ import json
 
 from tests.integration.commands import Broker
 
+from penstock_client import sync
+
 
 def test_declaring_twice_changes_nothing(broker: Broker) -> None:
     assert broker.json("queue", "declare", "twice", "--lease", "5")["created"] is True
@@ -100,4 +102,29 @@ def test_no_broker_is_one_line_that_says_what_to_do(broker: Broker) -> None:
 def test_a_url_that_is_none_is_a_usage_error(broker: Broker) -> None:
     done = broker.run("status", "--url", "http://127.0.0.1")
     assert done.exit_code == 64
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_failing_message_is_told_as_a_story(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "one")
+    reason = "ValueError: no stock\n\nTraceback (most recent call last):\n  File x"
+    with sync.connect(broker.url, name="worker@here") as client, client.queue(queue).consume() as messages:
+        next(iter(messages)).nack(delay=600, reason=reason)
+    told = broker.run("queue", "history", queue, "0").stdout.decode()
+    lines = told.splitlines()
+    assert lines[0].startswith(f"Message 0 of {queue}, published ")
+    assert lines[2].startswith("Attempt 1, after ")
+    assert "worker@here had it from " in lines[2]
+    assert lines[4:8] == ["    ValueError: no stock", "", "    Traceback (most recent call last):", "      File x"]
+    assert lines[9].startswith("Now it waits until ")
+    assert lines[-1] == "Its body, 3 bytes: one"
+    found = broker.json("queue", "history", queue, "0")
+    assert (found["state"], found["attempts"], found["body"]) == ("scheduled", 1, "one")
+    assert found["failures"][0]["consumer"] == "worker@here"
+
+
+def test_a_message_that_is_not_there_has_no_history(broker: Broker, queue: str) -> None:
+    done = broker.run("queue", "history", queue, "7")
+    assert done.exit_code == 66
+    assert f"penstock: queue '{queue}' has no message 7" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from tests.sim.shadow import Shadow
-from tests.sim.state import Place, ShadowGroup, ShadowQueue
+from tests.sim.state import Failed, Message, Place, ShadowGroup, ShadowQueue
 from tests.sim.violation import Violation
 
 from penstock.core import finding
@@ -15,7 +15,7 @@ from penstock.core.dedup import split_digests
 from penstock.core.definitions import describe
 from penstock.core.group import Group
 from penstock.core.queue import Queue
-from penstock.core.values import ELSEWHERE, FAILURES_KEPT_MAX, PURGED
+from penstock.core.values import DEADLINE_STEP_MS, ELSEWHERE, FAILURES_KEPT_MAX, PURGED, Failure
 
 
 def compare(broker: Broker, shadow: Shadow) -> None:
@@ -122,7 +122,8 @@ def _compare_messages(group: Group, mine: ShadowGroup) -> None:
     passed = {offset for first, end in group.passed for offset in range(first, end)}
     _same("I12", f"{mine.label} passed", passed, mine.passed)
     history = {m.offset: _kept(m.history) for m in mine.messages.values() if m.history}
-    _same("I8", f"{mine.label} history", {o: [tuple(f) for f in fs] for o, fs in group.history.items()}, history)
+    told = {o: [_exact(f, mine.messages.get(o)) for f in fs] for o, fs in group.history.items()}
+    _same("I8", f"{mine.label} history", told, history)
 
 
 def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
@@ -150,7 +151,15 @@ def _compare_found(broker: Broker, group: Group, mine: ShadowGroup) -> None:
     _same("I12", f"{mine.label} found by state", found, wanted)
 
 
-def _kept(history: list[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
+def _exact(failure: Failure, message: Message | None) -> Failed:
+    """A failure as the shadow has it: adjacent hand-outs of one step share a lease, and the first one's time."""
+    for one in message.history if message is not None else ():
+        if one[:4] == failure[:4] and 0 <= one[4] - failure.leased_at_ms < DEADLINE_STEP_MS:
+            return one
+    return (*failure,)
+
+
+def _kept(history: list[Failed]) -> list[Failed]:
     if len(history) <= FAILURES_KEPT_MAX:
         return history
     return [history[0], *history[1 - FAILURES_KEPT_MAX :]]

@@ -251,7 +251,7 @@ class Shadow:
             group.take(offset)
             consumer.leased_messages += 1
             consumer.leased_bytes += message.stored.unit_bytes
-            session.tags[session.next_tag] = Held(group, offset, consumer, deadline_ms, message.attempts)
+            session.tags[session.next_tag] = Held(group, offset, consumer, deadline_ms, message.attempts, now_ms)
             session.next_tag += 1
 
     def _check_hand_out(self, group: ShadowGroup, consumer: ShadowConsumer, delivery: Delivery, offset: int) -> Message:
@@ -473,7 +473,7 @@ class Shadow:
         group, queue = held.group, held.group.queue
         message, settings = group.messages[held.offset], queue.settings
         message.failures += 1
-        message.history.append((now_ms, held.attempt, held.consumer.name, reason))
+        message.history.append((now_ms, held.attempt, held.consumer.name, reason, held.leased_at_ms))
         over = 0 < settings.max_failures <= message.failures
         if (rejected or over) and queue.dead_letter_name != queue.name:
             message.due_ms = message.due_until_ms = 0

@@ -13,6 +13,9 @@ from tests.sim.bodies import key_of
 
 from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
+Failed = tuple[int, int, str, str, int]
+"""One failure: when, on which attempt, whose, why, and since when it had the message."""
+
 
 class Place(Enum):
     """Where an open message is."""
@@ -54,7 +57,7 @@ class Message:
     """Given back with a delay: ready then. A restart forgets it."""
     tail_at: int = 0
     """At the tail: ready when the cursor is there."""
-    history: list[tuple[int, int, str, str]] = field(default_factory=list)
+    history: list[Failed] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -307,6 +310,7 @@ class Held:
     consumer: ShadowConsumer
     deadline_ms: int
     attempt: int
+    leased_at_ms: int
     started: bool = False
 
 

@@ -61,6 +61,7 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
         ExitCode.NO_INPUT,
         'See "penstock queue list", or create it with "penstock queue declare".',
     ),
+    ErrorCode.UNKNOWN_MESSAGE: (ExitCode.NO_INPUT, 'See "penstock queue peek", and the dead-letter queue if it died.'),
     ErrorCode.BAD_NAME: (ExitCode.USAGE, "A name is 1 to 255 bytes of UTF-8 without control characters."),
     ErrorCode.SETTINGS_DIFFER: (
         ExitCode.CONFIG,

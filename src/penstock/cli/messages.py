@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.cli.output import printable
 
 if TYPE_CHECKING:
-    from penstock_client import DeadLetter, Reply
+    from penstock_client import DeadLetter, Failure, Reply
     from penstock_client.delivery import MessageView
 
 BODY_CHARACTERS_SHOWN: Final = 400
@@ -67,10 +67,17 @@ def _body_map(body: bytes) -> dict[str, str]:
 
 
 def _dead_map(dead: "DeadLetter") -> dict[str, Any]:
-    failures = [
-        failure._asdict() | {"time": failure.time.isoformat(timespec="milliseconds")} for failure in dead.failures
-    ]
-    return dead._asdict() | {"failures": failures}
+    return dead._asdict() | {
+        "failures": [failure_map(failure) for failure in dead.failures],
+        "published_at": dead.published_at.isoformat(timespec="milliseconds"),
+        "earlier": dead.earlier and _dead_map(dead.earlier),
+    }
+
+
+def failure_map(failure: "Failure") -> dict[str, Any]:
+    """Return what JSON output shows of a failed attempt."""
+    times = {name: getattr(failure, name).isoformat(timespec="milliseconds") for name in ("time", "leased_at")}
+    return failure._asdict() | times
 
 
 def render(messages: "Iterable[MessageView]", form: MessageFormat) -> bytes:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from penstock.cli import output
+from penstock.cli import history, output
 from penstock.cli.confirmation import require_yes
 from penstock.cli.finding import COLUMNS, State, found_map, found_row
 from penstock.cli.messages import MessageFormat, render
@@ -225,3 +225,6 @@ def revoke(
         output.print_json({"queue": queue, "group": group, "offset": offset, "holder": holder, "failed": failed})
     else:
         output.print_text(f"message {offset} taken away from {output.printable(holder)}")
+
+
+history.register(app)

@@ -251,7 +251,7 @@ def _lease(
 ) -> None:
     session, queue = consumer.session, group.queue
     lease_ms = queue.settings.lease_ms
-    tag = session.lease(consumer, first, end - first, attempts, failures, unit_bytes(block), now_ms + lease_ms)
+    tag = session.lease(consumer, first, end - first, attempts, failures, unit_bytes(block), now_ms, lease_ms)
     broker.deliveries.append(
         Delivery(session.number, consumer.number, attempts, failures, tag, lease_ms, queue, first, end, block)
     )

@@ -85,6 +85,7 @@ class Lease:
         "failures",
         "first",
         "first_tag",
+        "leased_at_ms",
         "started",
         "unit_bytes",
     )
@@ -98,6 +99,7 @@ class Lease:
         attempts: int,
         failures: int,
         unit_bytes: int,
+        leased_at_ms: int,
         deadline_ms: int,
         started: bool,
     ) -> None:
@@ -108,6 +110,7 @@ class Lease:
         self.attempts = attempts
         self.failures = failures
         self.unit_bytes = unit_bytes
+        self.leased_at_ms = leased_at_ms
         self.deadline_ms = deadline_ms
         self.started = started
 
@@ -121,6 +124,7 @@ class Lease:
             self.attempts,
             self.failures,
             self.unit_bytes,
+            self.leased_at_ms,
             self.deadline_ms,
             self.started,
         )
@@ -178,6 +182,7 @@ class Taken(NamedTuple):
     attempts: int
     failures: int
     started: bool
+    leased_at_ms: int
 
 
 class Route:
@@ -230,14 +235,22 @@ class Session:
         self.leases: list[Lease] = []
 
     def lease(
-        self, consumer: Consumer, first: int, count: int, attempts: int, failures: int, unit_bytes: int, until_ms: int
+        self,
+        consumer: Consumer,
+        first: int,
+        count: int,
+        attempts: int,
+        failures: int,
+        unit_bytes: int,
+        now_ms: int,
+        lease_ms: int,
     ) -> int:
         """Hold messages for a consumer; return the first of their tags."""
         tag = self.next_tag
         self.next_tag = tag + count
         consumer.leased_messages += count
         consumer.leased_bytes += count * unit_bytes
-        deadline_ms = -(-until_ms // DEADLINE_STEP_MS) * DEADLINE_STEP_MS
+        deadline_ms = -(-(now_ms + lease_ms) // DEADLINE_STEP_MS) * DEADLINE_STEP_MS
         if self.leases:
             last = self.leases[-1]
             if (
@@ -252,7 +265,7 @@ class Session:
             ):
                 last.count += count
                 return tag
-        lease = Lease(tag, first, count, consumer, attempts, failures, unit_bytes, deadline_ms, False)
+        lease = Lease(tag, first, count, consumer, attempts, failures, unit_bytes, now_ms, deadline_ms, False)
         self._tags.append(tag)
         self.leases.append(lease)
         self._deadlines.add(lease)
@@ -312,7 +325,8 @@ class Session:
         consumer = lease.consumer
         consumer.leased_messages -= count
         consumer.leased_bytes -= count * lease.unit_bytes
-        return Taken(consumer, lease.first, lease.first + count, lease.attempts, lease.failures, lease.started)
+        end = lease.first + count
+        return Taken(consumer, lease.first, end, lease.attempts, lease.failures, lease.started, lease.leased_at_ms)
 
     def _isolate(self, first_tag: int, end_tag: int) -> tuple[int, int]:
         return self._split_at(first_tag), self._split_at(end_tag)

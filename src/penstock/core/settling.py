@@ -250,7 +250,7 @@ def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: boo
     dying = limit_reached and queue.dead_letter_name != queue.name
     wait_ms = backoff_ms(settings, failures, part.first) if delay_ms == NO_DELAY else min(delay_ms, HOLD_MS_MAX)
     due_ms = 0 if dying else now_ms + wait_ms
-    failure = Failure(now_ms, part.attempts, part.consumer.name, reason)
+    failure = Failure(now_ms, part.attempts, part.consumer.name, reason, part.leased_at_ms)
     broker.emit(group.durable, Failed(queue.number, group.number, part.first, part.end, due_ms, dying, failure))
     if dying:
         group.dying_count += part.end - part.first

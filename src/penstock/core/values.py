@@ -77,12 +77,17 @@ class Refused(Exception):
 
 
 class Failure(NamedTuple):
-    """One failed attempt at a message, kept with it and in its dead letter."""
+    """One failed attempt at a message, kept with it and in its dead letter.
+
+    ``consumer`` had the message from ``leased_at_ms`` (up to DEADLINE_STEP_MS early, where adjacent hand-outs share a
+    lease) until ``time_ms``.
+    """
 
     time_ms: int
     attempt: int
     consumer: str
     reason: str
+    leased_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)

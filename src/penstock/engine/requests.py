@@ -11,7 +11,7 @@ from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding, group_requests, holder_requests, replies
+from penstock.engine import finding, group_requests, holder_requests, message_requests, replies
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
 from penstock.engine.deadletters import Redrive
 from penstock.engine.interface import DeliveryOut, StoredBlock
@@ -242,6 +242,7 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "group_describe": group_requests.group_describe,
     "peek": _peek,
     "find": finding.find,
+    "message_describe": message_requests.message_describe,
     "status": _status,
     "producer_open": _producer_open,
     "route_open": _route_open,

@@ -63,6 +63,7 @@ COMMANDS: Final = {
         FrameType.PEEK,
         FrameType.FIND,
         FrameType.STATUS,
+        FrameType.MESSAGE_DESCRIBE,
         FrameType.PRODUCER_OPEN,
         FrameType.ROUTE_OPEN,
         FrameType.ROUTE_CLOSE,

@@ -12,7 +12,7 @@ from penstock_client.wire.blocks import encode_block
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)
-DEAD = {"queue": "jobs", "offset": 3, "attempts": 5, "reason": "ValueError: no", "failures": []}
+DEAD = {"queue": "jobs", "offset": 3, "attempts": 5, "reason": "ValueError: no", "failures": [], "published_at_ms": 0}
 
 
 def found(body: bytes = b"body", dead: dict[str, Any] | None = None, **values: Any) -> FoundMessage:

@@ -16,6 +16,7 @@ COMMANDS = [
     ["queue", "show"],
     ["queue", "peek"],
     ["queue", "find"],
+    ["queue", "history"],
     ["queue", "purge"],
     ["queue", "delete"],
     ["queue", "redrive"],

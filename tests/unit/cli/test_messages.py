@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from penstock.cli.messages import MessageFormat, json_text, message_map, render, reply_line, reply_map
@@ -64,8 +64,10 @@ def test_json_shows_what_a_message_carries_and_nothing_empty() -> None:
 
 
 def test_a_dead_letter_shows_its_history() -> None:
-    failure = Failure(datetime(2026, 1, 1, tzinfo=UTC), 1, "worker-1", "ValueError: no\n\nTraceback")
-    dead = DeadLetter("jobs", 3, 1, "max-failures", [failure])
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    failure = Failure(at, 1, "worker-1", "ValueError: no\n\nTraceback", at - timedelta(seconds=2))
+    earlier = DeadLetter("jobs", 1, 5, "the first time", [], "billing", at - timedelta(days=2), None)
+    dead = DeadLetter("jobs", 3, 1, "max-failures", [failure], "", at - timedelta(days=1), earlier)
     assert message_map(message(dead=dead))["dead"] == {
         "queue": "jobs",
         "offset": 3,
@@ -77,9 +79,21 @@ def test_a_dead_letter_shows_its_history() -> None:
                 "attempt": 1,
                 "consumer": "worker-1",
                 "reason": "ValueError: no\n\nTraceback",
+                "leased_at": "2025-12-31T23:59:58.000+00:00",
             }
         ],
         "group": "",
+        "published_at": "2025-12-31T00:00:00.000+00:00",
+        "earlier": {
+            "queue": "jobs",
+            "offset": 1,
+            "attempts": 5,
+            "reason": "the first time",
+            "failures": [],
+            "group": "billing",
+            "published_at": "2025-12-30T00:00:00.000+00:00",
+            "earlier": None,
+        },
     }
     assert render([message(dead=dead)], MessageFormat.TEXT) == b"       7  body  dead: max-failures\n"
 

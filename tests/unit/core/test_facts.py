@@ -71,8 +71,8 @@ GOLDEN = [
     (Discarded(1, 2, 3, ((3, 4),)), b"\6\3\0\0\1\0\0\0" + u64(1, 2, 3, 4)),
     (Dead(1, 2, 3, 4, 5), b"\5" + bytes(7) + u64(1, 2, 3, 4, 5)),
     (
-        Failed(1, 2, 3, 4, 5, True, Failure(6, 7, "w", "why")),
-        b"\4\1\0\0\0\0\0\0" + u64(1, 2, 3, 4, 5) + b'[6, 7, "w", "why"]',
+        Failed(1, 2, 3, 4, 5, True, Failure(6, 7, "w", "why", 5)),
+        b"\4\1\0\0\0\0\0\0" + u64(1, 2, 3, 4, 5) + b'[6, 7, "w", "why", 5]',
     ),
     (GroupDeleted(1, 2), b'\x15{"queue": 1, "group": 2}'),
     (Paused(1, 0, True), b'\x16{"queue": 1, "group": 0, "paused": true}'),

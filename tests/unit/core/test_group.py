@@ -17,7 +17,7 @@ def group_of(count: int, handed_out: int = 0) -> Group:
 
 
 def failed(first: int, end: int, due_ms: int = 0, dying: bool = False, time_ms: int = 1) -> Failed:
-    return Failed(1, 2, first, end, due_ms, dying, Failure(time_ms, 1, "w", "why"))
+    return Failed(1, 2, first, end, due_ms, dying, Failure(time_ms, 1, "w", "why", time_ms - 1))
 
 
 def test_every_message_is_in_one_state_at_any_time() -> None:

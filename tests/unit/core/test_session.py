@@ -4,6 +4,7 @@ from penstock.core.session import Consumer, Deadlines, Session
 from penstock.core.values import QueueSettings
 
 UNIT = 10
+LEASE_MS = 50
 
 
 class Holder:
@@ -17,7 +18,7 @@ class Holder:
         self.consumer = Consumer(self.session, 1, self.group, 100, 1000, "worker")
 
     def lease(self, first: int, count: int, until_ms: int = 1000, attempts: int = 1) -> int:
-        return self.session.lease(self.consumer, first, count, attempts, 0, UNIT, until_ms)
+        return self.session.lease(self.consumer, first, count, attempts, 0, UNIT, until_ms - LEASE_MS, LEASE_MS)
 
     def held(self) -> list[tuple[int, int, int]]:
         return [(lease.first_tag, lease.first, lease.count) for lease in self.session.leases]
@@ -38,6 +39,21 @@ def test_adjacent_hand_outs_share_a_lease_when_nothing_tells_them_apart() -> Non
     holder.lease(6, 1, until_ms=1001, attempts=2)
     holder.lease(9, 1, until_ms=1001, attempts=2)
     assert holder.held() == [(1, 0, 5), (6, 5, 1), (7, 6, 1), (8, 9, 1)]
+
+
+def test_a_lease_knows_since_when_it_is_held_through_splits_and_extensions() -> None:
+    holder = Holder()
+    holder.lease(0, 3, until_ms=901)
+    holder.lease(3, 2, until_ms=1000)  # shares the lease: the first hand-out counts
+    holder.lease(9, 1, until_ms=1000)
+    holder.session.extend(2, 5, 5000)
+    taken = holder.session.take_all()
+    assert [(part.first, part.end, part.leased_at_ms) for part in taken] == [
+        (0, 1, 851),
+        (1, 4, 851),
+        (4, 5, 851),
+        (9, 10, 950),
+    ]
 
 
 def test_started_messages_share_no_lease_with_new_ones() -> None:

@@ -68,9 +68,11 @@ def test_a_tag_of_before_its_redelivery_is_stale(core: Core) -> None:
 
 def test_a_negative_acknowledgement_counts_a_failure_and_waits(core: Core) -> None:
     queue, worker = leased(core, 2, backoff_min_ms=1000, backoff_max_ms=1000)
+    leased_at_ms = core.now_ms
+    core.now_ms += 700
     core.settle(worker, NACK, (1, 1), duration_ms=NO_DELAY, reason="no luck")
     [fact] = core.recorded(Failed)
-    assert fact.failure == (core.now_ms, 1, "worker", "no luck")
+    assert fact.failure == (core.now_ms, 1, "worker", "no luck", leased_at_ms)
     assert core.now_ms + 500 <= fact.due_ms <= core.now_ms + 1000
     assert queue.group.delayed_count == 1
 

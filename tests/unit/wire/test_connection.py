@@ -39,6 +39,7 @@ PEEK               -       -      -      -      c       -        -
 FIND               -       -      -      -      c       -        -
 PEEKED             -       -      -      -      s       -        -
 STATUS             -       -      -      -      c       -        -
+MESSAGE_DESCRIBE   -       -      -      -      c       -        -
 QUEUE_PAUSE        -       -      -      -      c       -        -
 GROUP_DECLARE      -       -      -      -      c       -        -
 GROUP_DELETE       -       -      -      -      c       -        -

@@ -43,10 +43,12 @@ from penstock_client.errors import (
     SettingsDiffer,
     StaleDelivery,
     UnknownGroup,
+    UnknownMessage,
     UnknownQueue,
 )
 from penstock_client.finding import FoundMessage
 from penstock_client.group import Group, GroupInfo
+from penstock_client.history import History
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
@@ -80,6 +82,7 @@ __all__ = [
     "GroupDeleted",
     "GroupInUse",
     "GroupInfo",
+    "History",
     "LimitReached",
     "Message",
     "Messages",
@@ -106,6 +109,7 @@ __all__ = [
     "SettingsDiffer",
     "StaleDelivery",
     "UnknownGroup",
+    "UnknownMessage",
     "UnknownQueue",
     "connect",
 ]

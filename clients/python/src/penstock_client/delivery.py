@@ -29,24 +29,48 @@ PEEKED: Final = 6
 
 
 class Failure(NamedTuple):
-    """One failed attempt, from a dead letter's history."""
+    """One failed attempt: ``consumer`` had the message from ``leased_at`` until ``time``, when it failed."""
 
     time: datetime
     attempt: int
     consumer: str
     reason: str
+    leased_at: datetime
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Failure:
+        """Return the failure in a map of the wire."""
+        return cls(moment(raw["time_ms"]), raw["attempt"], raw["consumer"], raw["reason"], moment(raw["leased_at_ms"]))
 
 
 class DeadLetter(NamedTuple):
-    """Where a dead letter comes from, and why it died."""
+    """Where a dead letter comes from, and why it died. ``earlier`` is its life before that, if it was redriven."""
 
     queue: str
     offset: int
     attempts: int
     reason: str
     failures: list[Failure]
-    group: str = ""
+    group: str
     """The group in which it died; "" is the default one."""
+    published_at: datetime
+    earlier: DeadLetter | None
+
+    @classmethod
+    def of(cls, raw: Any) -> DeadLetter | None:
+        """Return the provenance in a property of the wire; None when it is none."""
+        if not isinstance(raw, dict):
+            return None
+        failures = [Failure.of(failure) for failure in raw.get("failures", ())]
+        published_at = moment(raw["published_at_ms"])
+        earlier = cls.of(raw.get("earlier"))
+        group = raw.get("group", "")
+        return cls(raw["queue"], raw["offset"], raw["attempts"], raw["reason"], failures, group, published_at, earlier)
+
+
+def moment(time_ms: int) -> datetime:
+    """Return a time of the wire."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
 class Run:
@@ -137,7 +161,7 @@ class Content:
     def timestamp(self) -> datetime | None:
         """When it happened, as its producer said."""
         value = self._properties.get("timestamp")
-        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+        return None if value is None else moment(value)
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -191,18 +215,14 @@ class MessageView(Content):
     @property
     def published_at(self) -> datetime:
         """When the broker took it."""
-        return datetime.fromtimestamp(self._delivery.published_at_ms / 1000, UTC)
+        return moment(self._delivery.published_at_ms)
 
     @property
     def dead(self) -> DeadLetter | None:
         """Where it comes from, if it is a dead letter."""
-        value = self._properties.get("dead")
-        if not isinstance(value, dict):
-            return None
-        failures = [
-            Failure(datetime.fromtimestamp(f["time_ms"] / 1000, UTC), f["attempt"], f["consumer"], f["reason"])
-            for f in value.get("failures", ())
-        ]
-        return DeadLetter(
-            value["queue"], value["offset"], value["attempts"], value["reason"], failures, value.get("group", "")
-        )
+        return DeadLetter.of(self._properties.get("dead"))
+
+    @property
+    def redriven(self) -> DeadLetter | None:
+        """Its life before it was redriven, if it was."""
+        return DeadLetter.of(self._properties.get("redriven"))

@@ -81,6 +81,12 @@ class UnknownQueue(PenstockError):
     code = "unknown-queue"
 
 
+class UnknownMessage(PenstockError):
+    """There is no such message, or it is done."""
+
+    code = "unknown-message"
+
+
 class QueueDeleted(PenstockError):
     """The queue was deleted while it was consumed."""
 
@@ -207,6 +213,7 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
     kind.code: kind
     for kind in (
         UnknownQueue,
+        UnknownMessage,
         QueueDeleted,
         UnknownGroup,
         GroupDeleted,

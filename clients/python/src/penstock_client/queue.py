@@ -12,6 +12,7 @@ from penstock_client.delivery import PEEKED, Delivery
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
 from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
+from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import read_reply
 from penstock_client.message import Confirm, Publishable
@@ -149,6 +150,14 @@ class Queue:
         arguments = {"queue": self.name, "limit": limit}
         reply = await self._client.call(FrameType.QUEUE_REDRIVE, arguments, once=True)
         return int(reply["redriven"])
+
+    async def history(self, offset: int, *, group: str = "") -> History:
+        """Tell what became of one message so far: its state, its failures, who has it. Changes nothing.
+
+        Raises UnknownMessage when the group is done with it, or it was never there.
+        """
+        arguments = {"queue": self.name, "group": group, "offset": offset}
+        return History.of(await self._client.call(FrameType.MESSAGE_DESCRIBE, arguments))
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 

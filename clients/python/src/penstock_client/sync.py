@@ -31,6 +31,7 @@ from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.group import Group as AsyncGroup
 from penstock_client.group import GroupInfo
+from penstock_client.history import History
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.holdings import Settling
 from penstock_client.loop import new_event_loop
@@ -332,6 +333,10 @@ class Queue:
     def redrive(self, limit: int = 0) -> int:
         """Have its dead letters tried again; return how many went back."""
         return self._thread.run(self._queue.redrive(limit))
+
+    def history(self, offset: int, *, group: str = "") -> History:
+        """Tell what became of one message so far. Raises UnknownMessage."""
+        return self._thread.run(self._queue.history(offset, group=group))
 
     def publish(self, message: Publishable, *, durability: str = "synced") -> Confirm:
         """Publish one message; it is on disk when this returns."""

@@ -65,6 +65,7 @@ class FrameType(IntEnum):
     GROUP_DELETE = 0x2B
     GROUP_LIST = 0x2C
     GROUP_DESCRIBE = 0x2D
+    MESSAGE_DESCRIBE = 0x2E
     FIND = 0x2F
 
     PRODUCER_OPEN = 0x30
