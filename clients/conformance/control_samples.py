@@ -14,6 +14,8 @@ QUEUE_INFO: Final[dict[str, Any]] = {
     "durable": True,
     "lease_ms": 30_000,
     "max_failures": 5,
+    "rate_per_s": 100.0,
+    "rate_burst": None,
     "backoff_min_ms": 500,
     "backoff_max_ms": 60_000,
     "dead_letter": "jobs.dead",

@@ -128,3 +128,14 @@ def test_a_message_that_is_not_there_has_no_history(broker: Broker, queue: str) 
     assert done.exit_code == 66
     assert f"penstock: queue '{queue}' has no message 7" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_rate_is_declared_and_shown(broker: Broker) -> None:
+    assert broker.json("queue", "declare", "rated", "--rate", "30/min", "--rate-burst", "3")["rate"] == 0.5
+    shown = broker.json("queue", "show", "rated")
+    assert (shown["rate"], shown["rate_burst"]) == (0.5, 3)
+    assert "0.5/s" in broker.run("queue", "show", "rated").stdout.decode()
+    assert broker.json("group", "declare", "rated", "billing", "--rate", "10/s")["rate"] == 10
+    done = broker.run("queue", "declare", "rated", "--rate", "fast")
+    assert (done.exit_code, done.stderr.count("\n")) == (64, 1)
+    assert "'fast' is no rate" in done.stderr

@@ -443,6 +443,8 @@ def declare_group(world: World) -> None:
     settings: dict[str, Any] = {"mode": world.options.modes[name], "ephemeral": name == "watch"} if name else {}
     if name in ("billing", "audit") and settings["mode"] != "shared":
         settings["on_dead"] = world.options.on_dead
+    if name in world.options.group_rates:
+        settings["rate_per_s"], settings["rate_burst"] = world.options.group_rates[name]
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
     asked = Asked("group_declare", -1, {"created": known is None})
     if known is not None and rng.random() < 0.1:

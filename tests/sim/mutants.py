@@ -12,6 +12,7 @@ from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.group import Group
 from penstock.core.queue import Queue, Stream
+from penstock.core.rates import Bucket
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK, REPLY_PREFIX
@@ -286,6 +287,44 @@ def replies_handed_over_twice() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tokens_not_taken() -> Iterator[None]:
+    """A rate is looked at and never drawn from."""
+
+    def take(self: Bucket, count: int) -> None:
+        """It stays full."""
+
+    with patch.object(Bucket, "take", take):
+        yield
+
+
+@contextmanager
+def tokens_not_waited_for() -> Iterator[None]:
+    """What a rate holds back is not handed out when its time has come."""
+
+    def next_ms(self: Bucket) -> int:
+        return 0
+
+    with patch.object(Bucket, "next_ms", next_ms):
+        yield
+
+
+@contextmanager
+def leases_begin_when_extended() -> Iterator[None]:
+    """An extension moves the start of a lease, which a failure's history then tells."""
+    original = Session.extend
+
+    def extend(self: Session, first_tag: int, end_tag: int, until_ms: int) -> int:
+        held = original(self, first_tag, end_tag, until_ms)
+        for lease in self.leases:
+            if first_tag <= lease.first_tag < end_tag:
+                lease.leased_at_ms = until_ms
+        return held
+
+    with patch.object(Session, "extend", extend):
+        yield
+
+
 MUTANTS: Final = (
     no_sync,
     no_directory_sync,
@@ -308,4 +347,7 @@ MUTANTS: Final = (
     reply_addresses_without_epoch,
     reply_boxes_without_bound,
     replies_handed_over_twice,
+    tokens_not_taken,
+    tokens_not_waited_for,
+    leases_begin_when_extended,
 )

@@ -44,6 +44,8 @@ class Options:
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
     modes: dict[str, str]
     on_dead: str
+    group_rates: dict[str, tuple[float, int]]
+    """Messages a second and the burst of the named groups that have a rate."""
     window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -78,6 +80,9 @@ def draw_options(rng: random.Random) -> Options:
         groups=rng.choice([0, 0, 2, 8]),
         on_dead=rng.choice(["skip", "hold"]),
         modes={name: rng.choice(MODES) for name in GROUPS if name},
+        group_rates={
+            name: (rng.choice([20.0, 300.0]), rng.choice([1, 8])) for name in GROUPS if name and rng.random() < 0.2
+        },
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )
 
@@ -95,6 +100,8 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     if name in "am" and rng.random() < 0.5:
         settings["dedup_window_ms"] = rng.choice([100, 5000, 40_000, 1 << 31])
         settings["dedup_count_max"] = rng.choice([1, 5, 20, 100_000])
+    if name in "bm" and rng.random() < 0.4:
+        settings |= {"rate_per_s": rng.choice([2.5, 40.0, 700.0]), "rate_burst": rng.choice([1, 3, 20])}
     if name == "c":
         settings["dead_letter"] = rng.choice([None, "graveyard"])
     if name == "b":

@@ -245,6 +245,8 @@ class Shadow:
         for offset in range(delivery.first, delivery.end):
             message = self._check_hand_out(group, consumer, delivery, offset)
             self._check_turn(group, consumer, message)
+            if not group.spend(now_ms):
+                raise Violation("S19", f"{group.label} hands out {offset}, more than its rate of {group.rate} allows")
             group.put(message, Place.LEASED)
             message.attempts += 1
             message.due_ms = message.due_until_ms = message.held_until_ms = 0
@@ -317,11 +319,13 @@ class Shadow:
     def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = ()) -> None:
         """After a dispatch: no consumer that may take it has credit for the first message that is ready.
 
-        ``busy`` are the numbers of groups that something is being read for.
+        ``busy`` are the numbers of groups that something is being read for. What waits for a rate is left to the quiet
+        phase, where it has to come in the end.
         """
         for group in queue.groups.values():
             first = group.first_in_turn()
-            if first is None or first >= queue.visible or group.paused or queue.paused or group.number in busy:
+            waits = group.paused or queue.paused or group.number in busy or group.rate
+            if first is None or first >= queue.visible or waits:
                 continue
             unit_bytes = group.messages[first].stored.unit_bytes
             consumers = self.consumers_of(group)

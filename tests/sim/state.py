@@ -106,6 +106,9 @@ class ShadowGroup:
     messages: dict[int, Message] = field(default_factory=dict)
     ready: list[int] = field(default_factory=list)
     active: ShadowConsumer | None = None
+    tokens: float = float("inf")
+    """Of a rate: what may be left at the most; the burst at first, because nobody knows when it began to fill."""
+    tokens_ms: int = 0
     acked: int = 0
     dead: int = 0
     redelivered: int = 0
@@ -115,6 +118,21 @@ class ShadowGroup:
     def label(self) -> str:
         """How violations call it."""
         return f"{self.queue.name}/{self.name}"
+
+    @property
+    def rate(self) -> tuple[float, int] | None:
+        """Messages a second and the burst, if it has a rate."""
+        rated = self.settings if self.name else self.queue.settings
+        return None if rated.rate_per_s is None else (rated.rate_per_s, rated.rate_burst or 1)
+
+    def spend(self, now_ms: int) -> bool:
+        """One message is handed out; False when its rate does not allow that."""
+        if self.rate is None:
+            return True
+        per_s, burst = self.rate
+        self.tokens = min(burst, self.tokens + per_s * (now_ms - self.tokens_ms) / 1000) - 1
+        self.tokens_ms = now_ms
+        return self.tokens > -0.001
 
     @property
     def low_offset(self) -> int:

@@ -9,7 +9,7 @@ import typer
 from penstock.cli import output
 from penstock.cli.confirmation import require_yes
 from penstock.cli.exits import CommandError, ExitCode
-from penstock.cli.options import DEFAULT_URL, GroupName, Json, QueueName, Url, Yes
+from penstock.cli.options import DEFAULT_URL, GroupName, Json, QueueName, RateBurst, RateOption, Url, Yes, rate_of
 from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
@@ -72,14 +72,18 @@ def declare(
     start: Annotated[
         str, typer.Option(help="Where a new one begins: earliest, latest, an offset, or a time (ISO 8601).")
     ] = "earliest",
+    rate: RateOption = None,
+    rate_burst: RateBurst = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """Create a group. Again with the same settings: nothing changes; with others: refused, naming the difference."""
-    begin = _start(start)
+    begin, per_s = _start(start), rate_of(rate)
 
     async def go(client: "Client") -> "tuple[bool, GroupInfo]":
-        handle = client.queue(queue).group(group, mode=mode.value, start=begin, on_dead=on_dead.value)
+        handle = client.queue(queue).group(
+            group, mode=mode.value, start=begin, on_dead=on_dead.value, rate=per_s, rate_burst=rate_burst
+        )
         return await handle.declare(), await handle.info()
 
     created, info = run_with_client(url, go)

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.finding import parse_moment
 
 DEFAULT_URL: Final = "penstock://127.0.0.1:7419"
@@ -42,3 +43,26 @@ DataDirectory = Annotated[
     Path,
     typer.Argument(metavar="DATA", help="The data directory of a stopped broker.", show_default=False),
 ]
+RateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rate",
+        help="The most that all consumers together are handed: 100/s, 30/min, 5/h.",
+        show_default=False,
+        metavar="RATE",
+    ),
+]
+RateBurst = Annotated[
+    int | None,
+    typer.Option(help="Of that, the most at once. [default: a tenth of a second's worth]", show_default=False),
+]
+
+
+def rate_of(text: str | None) -> float | None:
+    """Return a rate in messages a second. Raises CommandError (USAGE)."""
+    from penstock_client.rates import per_second
+
+    try:
+        return None if text is None else per_second(text)
+    except ValueError as error:
+        raise CommandError(ExitCode.USAGE, str(error)) from error

@@ -9,7 +9,19 @@ from penstock.cli import history, output
 from penstock.cli.confirmation import require_yes
 from penstock.cli.finding import COLUMNS, State, found_map, found_row
 from penstock.cli.messages import MessageFormat, render
-from penstock.cli.options import DEFAULT_URL, Json, QueueName, Since, Until, Url, Where, Yes
+from penstock.cli.options import (
+    DEFAULT_URL,
+    Json,
+    QueueName,
+    RateBurst,
+    RateOption,
+    Since,
+    Until,
+    Url,
+    Where,
+    Yes,
+    rate_of,
+)
 from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
@@ -61,6 +73,8 @@ def declare(
         float, typer.Option(help="Seconds for which a message id is not stored twice; 0 to store every message.")
     ] = 0,
     dedup_count_max: Annotated[int, typer.Option(help="The most message ids kept for that.")] = 100_000,
+    rate: RateOption = None,
+    rate_burst: RateBurst = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -77,6 +91,8 @@ def declare(
             memory_bytes_max=memory_bytes_max,
             dedup_window=dedup_window,
             dedup_count_max=dedup_count_max,
+            rate=rate_of(rate),
+            rate_burst=rate_burst,
         )
         return created, await handle.info()
 
@@ -103,6 +119,8 @@ def _fact(name: str, value: Any) -> object:
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"
+        case "rate" if value is not None:
+            return f"{value:g}/s"
         case "bytes" | "memory_bytes_max" if value is not None:
             return output.bytes_text(value)
     return value

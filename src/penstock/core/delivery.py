@@ -9,6 +9,7 @@ from penstock.core.groups import end_if_ephemeral
 from penstock.core.keyed import wants_to_look
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
+from penstock.core.rates import Bucket
 from penstock.core.session import Consumer, Session
 from penstock.core.values import EXCEPTIONS_MAX, Refused
 
@@ -90,7 +91,7 @@ def wake_delayed(broker: Broker, now_ms: int) -> None:
     for group in list(broker.delayed_groups):
         if group.wake(now_ms):
             broker.ready_groups[group] = None
-        if not group.delayed_count:
+        if group.next_due_ms() is None:
             del broker.delayed_groups[group]
 
 
@@ -105,10 +106,12 @@ def dispatch(broker: Broker, now_ms: int) -> None:
 def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
     group.unrecorded = group.next_offset
     tiers = group.tiers()
-    if len(tiers) == 1:
+    if group.bucket is not None:
+        _hand_out_rated(broker, group, group.bucket, tiers, now_ms)
+    elif len(tiers) == 1:
         _share_out(broker, group, tiers[0], now_ms)
     else:
-        while any(_hand_out_in_turn(broker, group, consumers, now_ms) for consumers in tiers):
+        while _hand_out_in_order(broker, group, tiers, group.ready_count, now_ms):
             pass
     _record_fresh(broker, group)
     if group.index is not None and wants_to_look(group):
@@ -131,14 +134,33 @@ def _share_out(broker: Broker, group: Group, consumers: list[Consumer], now_ms: 
             break
 
 
-def _hand_out_in_turn(broker: Broker, group: Group, consumers: list[Consumer], now_ms: int) -> bool:
+def _hand_out_in_order(broker: Broker, group: Group, tiers: list[list[Consumer]], limit: int, now_ms: int) -> int:
+    """Give part of one block to one consumer, of the first tier that takes any; return how many messages."""
+    return next(filter(None, (_hand_out_in_turn(broker, group, tier, limit, now_ms) for tier in tiers)), 0)
+
+
+def _hand_out_in_turn(broker: Broker, group: Group, consumers: list[Consumer], limit: int, now_ms: int) -> int:
     """Give part of one block to one of these consumers; what comes next may suit one of higher priority again."""
     waiting = [consumer for consumer in consumers if consumer.wants()]
-    share = -(-group.ready_count // len(waiting)) if waiting else 0
+    share = -(-limit // len(waiting)) if waiting else 0
+    if not share:
+        return 0
     group.turn += 1
-    pivot = group.turn % (len(waiting) or 1)
+    pivot = group.turn % len(waiting)
     candidates = waiting[pivot:] + waiting[:pivot]
-    return bool(share) and any(_hand_out_part(broker, group, one, share, now_ms) for one in candidates)
+    return next(filter(None, (_hand_out_part(broker, group, one, share, now_ms) for one in candidates)), 0)
+
+
+def _hand_out_rated(broker: Broker, group: Group, bucket: Bucket, tiers: list[list[Consumer]], now_ms: int) -> None:
+    """Hand out as many as there are tokens for; if more could be, look again when there are tokens (SEMANTICS 19)."""
+    while limit := min(bucket.available(now_ms), group.ready_count):
+        handed_out = _hand_out_in_order(broker, group, tiers, limit, now_ms)
+        if not handed_out:
+            return  # no consumer has credit: the next settle brings this group back
+        bucket.take(handed_out)
+    if group.ready_count and any(consumer.wants() for tier in tiers for consumer in tier):
+        group.tokens_due_ms = bucket.next_ms()
+        broker.delayed_groups[group] = None
 
 
 def _record_fresh(broker: Broker, group: Group) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.keyed import KeyIndex
 from penstock.core.ranges import OffsetRange, RangeSet
+from penstock.core.rates import make_bucket
 from penstock.core.runs import OutstandingRuns
 from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
@@ -58,6 +59,7 @@ class Group:
         "_returned",
         "_tail",
         "active",
+        "bucket",
         "consumers",
         "counters",
         "declared",
@@ -79,6 +81,7 @@ class Group:
         "returned_count",
         "settings",
         "tail_count",
+        "tokens_due_ms",
         "turn",
         "unrecorded",
     )
@@ -94,6 +97,8 @@ class Group:
         """False for a default group that nobody has used yet: it keeps messages only while no other group does."""
         self.deleted = False
         self.paused = False
+        rated = self.settings if name else queue.settings
+        self.bucket = make_bucket(rated.rate_per_s, rated.rate_burst)
         self.next_offset = queue.log.start_offset
         self.passed = RangeSet()
         self.outstanding = OutstandingRuns()
@@ -118,6 +123,8 @@ class Group:
         self.delayed_count = 0
         self.tail_count = 0
         self.dying_count = 0
+        self.tokens_due_ms = 0
+        """Not 0: messages and consumers wait for the bucket until then."""
 
     # -- what is where -------------------------------------------------------------------------------------------------
 
@@ -327,8 +334,10 @@ class Group:
         self.reach_tail()
 
     def wake(self, now_ms: int) -> bool:
-        """Make ready what is due; True when anything was."""
-        woke = False
+        """Make ready what is due; True when anything was, or when there are tokens for what is ready."""
+        woke = 0 < self.tokens_due_ms <= now_ms
+        if woke:
+            self.tokens_due_ms = 0
         while self._due and self._due[0][0] <= now_ms:
             _, first, end = heappop(self._due)
             self.delayed_count -= end - first
@@ -374,8 +383,9 @@ class Group:
         return (*sorted(ranges), *self.passed.gaps(self.next_offset, self.queue.log.next_offset))
 
     def next_due_ms(self) -> int | None:
-        """When the next delayed message is due."""
-        return self._due[0][0] if self._due else None
+        """When the next delayed message is due, or the next token of a rate."""
+        times = [self._due[0][0]] if self._due else []
+        return min([*times, self.tokens_due_ms] if self.tokens_due_ms else times, default=None)
 
     def reopen(self) -> list[int]:
         """After recovery nothing is leased: sort what is outstanding into ready and delayed; return what is dying."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from penstock.core.broker import Broker
+from penstock.core.finding import DYING, LEASED, READY, SCHEDULED
 from penstock.core.group import Group
 from penstock.core.session import Lease
 from penstock.core.values import Failure, Refused
-
-READY: Final = "ready"
-SCHEDULED: Final = "scheduled"
-LEASED: Final = "leased"
-DYING: Final = "dying"
-"""On its way to the dead letters: the copy there is not written yet."""
 
 
 class MessageHistory(NamedTuple):

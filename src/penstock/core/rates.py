@@ -21,26 +21,33 @@ _STEP_MS: Final = 10
 """Tokens that come faster are waited for together: a hundred hand-outs a second, not one for each message."""
 
 
+def make_bucket(per_s: float | None, burst: int | None) -> Bucket | None:
+    """Return the bucket that these settings ask for; None when hand-outs have no rate."""
+    return None if per_s is None else Bucket(per_s, burst or default_burst(per_s))
+
+
 def default_burst(per_s: float) -> int:
     """Return a tenth of a second's worth, at least one: enough to make up for a loop that was busy, and little more."""
     return max(1, round(per_s / 10))
 
 
 class Bucket:
-    """The tokens of one group."""
+    """The tokens of one group. It fills from the first look at it on."""
 
     __slots__ = ("_capacity_parts", "_filled_ms", "_parts", "_parts_per_ms", "_worth_waiting_parts")
 
-    def __init__(self, per_s: float, burst: int, now_ms: int) -> None:
+    def __init__(self, per_s: float, burst: int) -> None:
         self._parts_per_ms = round(per_s * _PARTS / 1000)
         self._capacity_parts = burst * _PARTS
         self._worth_waiting_parts = min(self._capacity_parts, max(_PARTS, self._parts_per_ms * _STEP_MS))
         self._parts = 0
-        self._filled_ms = now_ms
+        self._filled_ms = 0
 
     def available(self, now_ms: int) -> int:
         """Return how many messages may be handed out now."""
-        if now_ms > self._filled_ms:
+        if not self._filled_ms:
+            self._filled_ms = now_ms
+        elif now_ms > self._filled_ms:
             gained = (now_ms - self._filled_ms) * self._parts_per_ms
             self._parts = min(self._capacity_parts, self._parts + gained)
             self._filled_ms = now_ms

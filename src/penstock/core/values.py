@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
+from penstock.core.rates import BURST_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN
+
 # Durability levels of a publish, and the names of what a confirm promises.
 SYNCED: Final = 0
 WRITTEN: Final = 1
@@ -95,7 +97,7 @@ class QueueSettings:
     """What a queue was declared with.
 
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
-    message ids are not looked at.
+    message ids are not looked at. The rate is that of the default group (``rates.py``); None means none.
     """
 
     durable: bool = True
@@ -107,6 +109,8 @@ class QueueSettings:
     memory_bytes_max: int = 64 * 1024 * 1024
     dedup_window_ms: int = 0
     dedup_count_max: int = 100_000
+    rate_per_s: float | None = None
+    rate_burst: int | None = None
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name."""
@@ -134,6 +138,7 @@ def parse_settings(arguments: dict[str, Any]) -> QueueSettings:
     settings = QueueSettings(**arguments)
     if settings.backoff_min_ms > settings.backoff_max_ms:
         raise Refused("bad-setting", "backoff_min_ms is above backoff_max_ms")
+    _check_burst_has_rate(settings)
     return settings
 
 
@@ -144,10 +149,25 @@ def _check_setting(name: str, value: Any) -> None:
     elif name == "dead_letter":
         if value is not None:
             check_name(value)
+    elif name in ("rate_per_s", "rate_burst"):
+        _check_rate(name, value)
     else:
         low, high = _BOUNDS[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
+
+
+def _check_rate(name: str, value: Any) -> None:
+    number = isinstance(value, int) or (name == "rate_per_s" and isinstance(value, float))
+    low, high = (RATE_PER_S_MIN, RATE_PER_S_MAX) if name == "rate_per_s" else (1, BURST_MAX)
+    if value is not None and (not number or isinstance(value, bool) or not low <= value <= high):
+        kind = "messages a second" if name == "rate_per_s" else "a whole number"
+        raise Refused("bad-setting", f"{name} must be {kind} from {low:g} to {high:g}, or nil, not {value!r}")
+
+
+def _check_burst_has_rate(settings: QueueSettings | GroupSettings) -> None:
+    if settings.rate_burst is not None and settings.rate_per_s is None:
+        raise Refused("bad-setting", "rate_burst without a rate_per_s means nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,8 @@ class GroupSettings:
     mode: str = "shared"
     ephemeral: bool = False
     on_dead: str = "skip"
+    rate_per_s: float | None = None
+    rate_burst: int | None = None
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name."""
@@ -182,6 +204,9 @@ def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
         raise Refused(
             "bad-setting", "on_dead 'hold' keeps an order: it needs mode keyed or single, and a lasting group"
         )
+    _check_rate("rate_per_s", settings.rate_per_s)
+    _check_rate("rate_burst", settings.rate_burst)
+    _check_burst_has_rate(settings)
     return settings
 
 

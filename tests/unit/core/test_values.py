@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from penstock.core.values import (
     backoff_ms,
     check_name,
     differences,
+    parse_group_settings,
     parse_settings,
 )
 
@@ -78,3 +80,34 @@ def test_backoff_is_the_same_in_a_replay() -> None:
     settings = QueueSettings()
     assert backoff_ms(settings, 3, 42) == backoff_ms(settings, 3, 42)
     assert backoff_ms(QueueSettings(backoff_min_ms=0, backoff_max_ms=0), 3, 42) == 0
+
+
+@pytest.mark.parametrize("parse", [parse_settings, parse_group_settings])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rate_per_s": 0}, "rate_per_s must be messages a second from 1.15741e-05 to 1e+06, or nil, not 0"),
+        ({"rate_per_s": -1.5}, "rate_per_s must be messages a second"),
+        ({"rate_per_s": 2_000_000}, "rate_per_s must be messages a second"),
+        ({"rate_per_s": "100/s"}, "rate_per_s must be messages a second"),
+        ({"rate_per_s": True}, "rate_per_s must be messages a second"),
+        ({"rate_per_s": float("nan")}, "rate_per_s must be messages a second"),
+        ({"rate_per_s": 5, "rate_burst": 0}, "rate_burst must be a whole number from 1 to 1e+06, or nil, not 0"),
+        ({"rate_per_s": 5, "rate_burst": 1.5}, "rate_burst must be a whole number"),
+        ({"rate_burst": 5}, "rate_burst without a rate_per_s means nothing"),
+    ],
+)
+def test_a_rate_that_makes_no_sense_is_refused(
+    parse: Callable[..., Any], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Refused) as raised:
+        parse(settings)
+    assert raised.value.refusal.code == "bad-setting"
+    assert message in raised.value.refusal.message
+
+
+@pytest.mark.parametrize("parse", [parse_settings, parse_group_settings])
+def test_a_rate_may_be_whole_or_not_and_may_be_nil(parse: Callable[..., Any]) -> None:
+    assert parse({"rate_per_s": 100, "rate_burst": 7}) == parse({"rate_per_s": 100.0, "rate_burst": 7})
+    assert parse({"rate_per_s": 0.5}).rate_per_s == 0.5
+    assert parse({"rate_per_s": None, "rate_burst": None}) == parse({})

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.messages import Messages
+from penstock_client.rates import Rate, per_second
 from penstock_client.wire.frames import FrameType
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ class GroupInfo(NamedTuple):
     dead_lettered: int
     next_offset: int
     low_offset: int
+    rate: float | None
+    rate_burst: int | None
     raw: dict[str, Any]
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Self:
         """Return the info in a reply."""
         known = {field: raw[field] for field in cls._fields if field in raw}
-        return cls(**known, name=raw["group"], raw=raw)
+        return cls(**known, name=raw["group"], rate=raw["rate_per_s"], raw=raw)
 
 
 class Group:
@@ -118,7 +121,12 @@ class Group:
 
 
 def group_settings(
-    mode: str | None, start: Start | None, ephemeral: bool, on_dead: str | None = None
+    mode: str | None,
+    start: Start | None,
+    ephemeral: bool,
+    on_dead: str | None = None,
+    rate: Rate | None = None,
+    rate_burst: int | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a declaration, those that were given."""
     settings: dict[str, Any] = {}
@@ -129,6 +137,10 @@ def group_settings(
     if ephemeral:
         settings["ephemeral"] = True
         start = "latest" if start is None else start  # JMS 2.0: a non-durable subscription sees what comes from then on
+    if rate is not None:
+        settings["rate_per_s"] = per_second(rate)
+    if rate_burst is not None:
+        settings["rate_burst"] = rate_burst
     if isinstance(start, datetime):
         settings["start_ms"] = round(start.timestamp() * 1000)
     elif start is not None:

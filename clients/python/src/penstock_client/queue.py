@@ -19,6 +19,7 @@ from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
 from penstock_client.outgoing import prepare
 from penstock_client.publisher import Publisher
+from penstock_client.rates import Rate, per_second
 from penstock_client.received import ReceivedMessage
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
@@ -60,6 +61,8 @@ class QueueInfo(NamedTuple):
     dead_letter: str
     dedup_window: float
     dedup_count_max: int
+    rate: float | None
+    rate_burst: int | None
     created_at: datetime
     raw: dict[str, Any]
 
@@ -71,13 +74,14 @@ class QueueInfo(NamedTuple):
             lease=raw["lease_ms"] / 1000,
             backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
             dedup_window=raw["dedup_window_ms"] / 1000,
+            rate=raw["rate_per_s"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
             raw=raw,
             **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
         )
 
 
-_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "created_at", "raw"})
+_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "rate", "created_at", "raw"})
 
 
 class Queue:
@@ -103,14 +107,20 @@ class Queue:
         memory_bytes_max: int | None = None,
         dedup_window: float | None = None,
         dedup_count_max: int | None = None,
+        rate: Rate | None = None,
+        rate_burst: int | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
 
         ``lease``, ``backoff`` (shortest, longest) and ``dedup_window`` are in seconds; ``max_failures`` 0 means no
         limit. With ``dedup_window`` a message whose ``message_id`` was published within that time, and among the latest
-        ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset. Raises
-        SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not exist.
+        ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset. With
+        ``rate`` (``"100/s"``, or messages a second) all consumers together are handed no more than that, redeliveries
+        included, and at most ``rate_burst`` at once (None: a tenth of a second's worth). Named groups have their own.
+
+        Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
+        exist.
         """
         arguments: dict[str, Any] = {
             "durable": durable,
@@ -122,6 +132,8 @@ class Queue:
             "memory_bytes_max": memory_bytes_max,
             "dedup_window_ms": None if dedup_window is None else int(dedup_window * 1000),
             "dedup_count_max": dedup_count_max,
+            "rate_per_s": None if rate is None else per_second(rate),
+            "rate_burst": rate_burst,
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -206,6 +218,8 @@ class Queue:
         start: Start | None = None,
         ephemeral: bool = False,
         on_dead: str | None = None,
+        rate: Rate | None = None,
+        rate_burst: int | None = None,
     ) -> Group:
         """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
 
@@ -214,10 +228,12 @@ class Queue:
         where a new one begins: ``earliest``, ``latest``, an offset or a time. An ``ephemeral`` one lives in memory,
         ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name. ``on_dead="hold"``
         keeps the order when a message dies: what is behind it waits until it is redriven, or its dead letter removed.
+        ``rate`` and ``rate_burst`` bound what its consumers are handed, as in ``declare``; those of "" are the queue's.
         """
         if ephemeral and not name:
             name = ephemeral_name()
-        return Group(self._client, self.name, name, group_settings(mode, start, ephemeral, on_dead))
+        settings = group_settings(mode, start, ephemeral, on_dead, rate, rate_burst)
+        return Group(self._client, self.name, name, settings)
 
     async def groups(self) -> list[GroupInfo]:
         """Describe the queue's groups, by name. Raises UnknownQueue."""

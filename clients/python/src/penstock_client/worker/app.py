@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from penstock_client.client import Client
 from penstock_client.errors import BadSetting
 from penstock_client.loop import new_event_loop
+from penstock_client.rates import Rate
 from penstock_client.worker.errors import bad_handler
 from penstock_client.worker.handlers import inspect_handler
 from penstock_client.worker.retry import DEFAULT, Retry
@@ -63,6 +64,9 @@ class App:
         dead_letter: str | None = None,
         lease: float | None = None,
         results: str | None = None,
+        group: str = "",
+        rate: Rate | None = None,
+        rate_burst: int | None = None,
         declare: bool = True,
         name: str = "",
     ) -> Callable[[_Handler], _Handler]:
@@ -72,17 +76,33 @@ class App:
         What it returns goes to the message's ``reply_to``, or else to the queue ``results``; None goes nowhere. It is
         published before the message is acknowledged, so that a crash in between publishes it twice, and never not.
 
-        With ``declare`` the queue is made when there is none, with ``lease`` (seconds), ``retry``'s limit and backoff,
-        and ``dead_letter``; one that is there with other values of those is an error when the app starts. ``prefetch``
-        is how many messages are held at the most; ``name`` what failure histories call this worker.
+        With ``rate`` (``"100/s"``, ``"5/min"``) the broker hands all workers of the queue together no more than that,
+        in whatever process, redeliveries included, and at most ``rate_burst`` at once. ``group`` is a named group of
+        the queue, "" the one that workers share by default.
+
+        With ``declare`` the queue (and the group) is made when there is none, with ``lease`` (seconds), ``retry``'s
+        limit and backoff, ``dead_letter`` and the rate; one that is there with other values of those is an error when
+        the app starts. ``prefetch`` is how many messages are held at the most; ``name`` what failure histories call
+        this worker.
 
         Raises BadHandler for a function that cannot be one, and ValueError for settings that make no sense.
         """
-        settings = WorkerSettings(concurrency, prefetch, results, lease, dead_letter, declare, name)
+        settings = WorkerSettings(
+            concurrency=concurrency,
+            prefetch=prefetch,
+            results=results,
+            lease=lease,
+            dead_letter=dead_letter,
+            group=group,
+            rate=rate,
+            rate_burst=rate_burst,
+            declare=declare,
+            name=name,
+        )
 
         def decorate(call: _Handler) -> _Handler:
             handler = inspect_handler(call)
-            if any(worker.queue == queue for worker in self.workers):
+            if any((worker.queue, worker.settings.group) == (queue, group) for worker in self.workers):
                 raise bad_handler(call, f"queue {queue!r} has a handler in this app already")
             worker = Worker(queue, handler, retry, settings, self._middleware)
             self.workers.append(worker)

@@ -93,7 +93,7 @@ class Crew:
         self._worker = worker
         settings = worker.settings
         queue = client.queue(worker.queue)
-        self._messages = queue.consume(prefetch=settings.prefetch_messages, name=settings.name)
+        self._messages = queue.consume(prefetch=settings.prefetch_messages, name=settings.name, group=settings.group)
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_back_count = 0
         self._stopped = False

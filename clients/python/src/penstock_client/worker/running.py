@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from penstock_client.client import Client
 from penstock_client.errors import SettingsDiffer
@@ -75,7 +75,10 @@ async def _first_of(stop: asyncio.Event, crews: Sequence[Crew]) -> None:
 
 async def declare(client: Client, worker: Worker) -> None:
     """Have a worker's queues there. Raises SettingsDiffer when its own has other settings than the worker said."""
-    await declare_with(client.queue(worker.queue), worker)
+    queue = client.queue(worker.queue)
+    await declare_with(queue, worker)
+    if worker.settings.group:
+        await _declare_group(queue, worker)
     if worker.settings.results is not None:
         await _have(client.queue(worker.settings.results))
 
@@ -86,14 +89,31 @@ async def declare_with(queue: Queue, worker: Worker) -> None:
     try:
         await queue.declare(**said)
     except SettingsDiffer as error:
-        found = await queue.info()
-        differing = [f"{name} is {getattr(found, name)!r}, not {value!r}" for name, value in said.items()
-                     if getattr(found, name) != value]  # fmt: skip
-        if differing:
-            raise SettingsDiffer(
-                f"queue {queue.name!r} exists with other settings than {worker.handler.name} asks for:"
-                f" {', '.join(differing)}; change one or the other, or give the worker declare=False"
-            ) from error
+        _compare(f"queue {queue.name!r}", worker, said, await queue.info(), error)
+
+
+async def _declare_group(queue: Queue, worker: Worker) -> None:
+    settings = worker.settings
+    said = {name: value for name, value in settings.rates().items() if value is not None}
+    group = queue.group(settings.group, **said)
+    try:
+        await group.declare()
+    except SettingsDiffer as error:
+        _compare(f"group {group.name!r} of queue {queue.name!r}", worker, said, await group.info(), error)
+
+
+def _compare(what: str, worker: Worker, said: dict[str, Any], found: object, error: SettingsDiffer) -> None:
+    """Raise SettingsDiffer for what a worker said and what is different; the rest is nobody's business here."""
+    differing = [
+        f"{name} is {getattr(found, name)!r}, not {value!r}"
+        for name, value in said.items()
+        if getattr(found, name) != value
+    ]
+    if differing:
+        raise SettingsDiffer(
+            f"{what} exists with other settings than {worker.handler.name} asks for: {', '.join(differing)};"
+            " change one or the other, or give the worker declare=False"
+        ) from error
 
 
 async def _have(queue: Queue) -> None:
