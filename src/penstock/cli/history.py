@@ -127,6 +127,8 @@ def _tell_now(found: "History") -> Iterator[str]:
             yield f"Now it waits until {_moment(found.until)} for attempt {found.attempts + 1}."
         case "dying":
             yield "Now it is on its way to the dead letters."
+        case "held":
+            yield "It is dead and held in its place: what is behind it waits until it is redriven or skipped."
         case _:
             yield f"Now it is ready for attempt {found.attempts + 1}."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock.core.broker import Broker
-from penstock.core.finding import DYING, LEASED, READY, SCHEDULED
+from penstock.core.finding import DYING, HELD, LEASED, READY, SCHEDULED
 from penstock.core.group import Group
 from penstock.core.session import Lease
 from penstock.core.values import Failure, Refused
@@ -41,7 +41,7 @@ def history_of(broker: Broker, group: Group, offset: int, now_ms: int) -> Messag
         return MessageHistory(READY, 0, 0, ())
     counts = (run.attempts, run.failures, tuple(group.history.get(offset, ())))
     if run.dying:
-        return MessageHistory(DYING, *counts)
+        return MessageHistory(HELD if offset in group.held else DYING, *counts)
     lease = _lease_of(broker, group, offset)
     if lease is not None:
         return MessageHistory(LEASED, *counts, lease.consumer.name, lease.leased_at_ms, lease.deadline_ms)

@@ -88,6 +88,7 @@ def test_who_has_it_now_is_told() -> None:
         " extended."
     ) in told
     assert "Now it is on its way to the dead letters." in story(state="dying", attempts=1)
+    assert "It is dead and held in its place" in story(state="held", attempts=1)
 
 
 def test_attempts_without_a_kept_failure_are_counted() -> None:

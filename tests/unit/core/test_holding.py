@@ -6,6 +6,7 @@ from tests.unit.core.harness import Core, offsets
 from penstock.core import definitions, groups, settling
 from penstock.core.facts import Acked, Discarded, Held, Published, Resumed
 from penstock.core.group import Group
+from penstock.core.histories import history_of
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import CANCELLED, REJECT, Refused
@@ -50,6 +51,7 @@ def test_a_dead_message_keeps_its_place_and_holds_up_what_is_behind_it() -> None
     info = definitions.describe_group(bench.group)
     assert (info["held"], info["leased"], info["messages"], info["dead_lettered"]) == (1, 0, 3, 0)
     assert bench.group.low_offset == 0
+    assert history_of(bench.core.broker, bench.group, 0, bench.core.now_ms).state == "held"
 
 
 def test_the_marker_and_the_hold_are_one_step() -> None:

@@ -14,9 +14,9 @@ class History(NamedTuple):
     """A message, how it is now for a group, and its failures there, the oldest first.
 
     ``state`` is ``ready``, ``scheduled`` (until ``until``), ``leased`` (by ``consumer``, from ``leased_at``, until
-    ``until``) or ``dying``, on its way to the dead letters. ``attempts`` counts hand-outs, of which at most the first
-    and the latest fifteen that failed are in ``failures``. ``message.dead`` and ``message.redriven`` have its earlier
-    lives.
+    ``until``), ``dying``, on its way to the dead letters, or ``held``, dead and kept in its place. ``attempts`` counts
+    hand-outs, of which at most the first and the latest fifteen that failed are in ``failures``. ``message.dead`` and
+    ``message.redriven`` have its earlier lives.
     """
 
     message: ReceivedMessage
