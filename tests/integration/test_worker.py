@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 from penstock.testing import TestBroker
-from penstock_client import Client, Message, ReceivedMessage, SettingsDiffer, UnknownQueue, connect
+from penstock_client import Client, Message, ReceivedMessage, ReplyFailed, SettingsDiffer, UnknownQueue, connect
 from penstock_client.worker import App, Reject, Retry
 
 HANG_GUARD_S = 20.0
@@ -139,6 +139,25 @@ async def test_an_answer_comes_back_in_the_format_of_the_question(test_broker: T
         (answer,) = await taken(client, "answers")
     assert (receipt.body, receipt.content_type, receipt.correlation_id) == (b'{"order":"a"}', "application/json", "m-1")
     assert (msgpack.unpackb(answer.body), answer.correlation_id) == ({"order": "b"}, "c-1")
+
+
+async def test_whoever_asks_gets_the_answer_or_why_there_is_none(test_broker: TestBroker, client: Client) -> None:
+    app = App()
+
+    @app.worker("prices")
+    async def price(order: Order) -> Receipt:
+        if order.amount < 0:
+            raise Reject("nothing is that cheap")
+        return Receipt(order.id)
+
+    async with serving(app, test_broker):
+        await client.queue("prices").declare()
+        reply = await client.request("prices", b'{"id":"a","amount":1}', timeout=HANG_GUARD_S)
+        assert (reply.body, reply.content_type) == (b'{"order":"a"}', "application/json")
+        with pytest.raises(ReplyFailed, match="nothing is that cheap"):
+            await client.request("prices", b'{"id":"a","amount":-1}', timeout=HANG_GUARD_S)
+        with pytest.raises(ReplyFailed, match="not a valid Order"):
+            await client.request("prices", b"{}", timeout=HANG_GUARD_S)
 
 
 async def test_a_queue_that_exists_keeps_what_the_worker_does_not_say(test_broker: TestBroker, client: Client) -> None:

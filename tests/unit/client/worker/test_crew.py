@@ -183,7 +183,7 @@ async def test_an_answer_that_nobody_takes_any_more_leaves_its_message_done(
         await peer.until(lambda: peer.last.publications)
         peer.last.confirm(*peer.last.publications, code=ErrorCode.UNKNOWN_QUEUE)
         await peer.until(lambda: peer.last.tags(Outcome.ACK) == [1])
-    assert "cannot be published to 'gone': queue 'gone': the queue was deleted" in caplog.text
+    assert "cannot be sent to 'gone': queue 'gone': the queue was deleted" in caplog.text
 
 
 async def test_stopping_lets_what_runs_finish_and_gives_the_rest_back(peer: ScriptedPeer) -> None:

@@ -103,3 +103,14 @@ def test_a_message_can_be_made_for_what_is_called_with_one() -> None:
     message = receive(Message(b"x", key="k", reply_to="r"), queue="jobs", offset=7, attempt=2, failures=0)
     assert (message.body, message.key, message.reply_to, message.queue) == (b"x", "k", "r", "jobs")
     assert (message.offset, message.attempt, message.failures, message.redelivered) == (7, 2, 0, True)
+
+
+async def test_a_handler_may_answer_by_hand() -> None:
+    asked = App()
+
+    @asked.worker("jobs")
+    async def handle(message: ReceivedMessage) -> None:
+        assert await message.reply(b"yes") == "delivered"
+
+    assert (await run(asked, b"x", reply_to="me")).verdict is Verdict.ACKED
+    assert (await run(asked, b"x")).reason.startswith("NotARequest")

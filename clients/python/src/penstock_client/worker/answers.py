@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgpack
 
-from penstock_client.client import Client
 from penstock_client.delivery import MessageView
 from penstock_client.message import Message
 from penstock_client.worker.errors import InvalidPayload
@@ -32,11 +31,6 @@ def make_answer(result: Any, message: MessageView, results: str | None) -> Answe
     if made.correlation_id is None:
         made = replace(made, correlation_id=message.correlation_id or message.message_id)
     return Answer(queue, made)
-
-
-async def publish_answer(client: Client, answer: Answer) -> None:
-    """Publish an answer; it is on disk when this returns. Raises PenstockError, TypeError and ValueError."""
-    await client.queue(answer.queue).publish(answer.message)
 
 
 def make_message(value: Any, content_type: str | None = None) -> Message:

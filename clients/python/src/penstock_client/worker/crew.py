@@ -14,9 +14,10 @@ from typing import Final
 from penstock_client.client import Client
 from penstock_client.delivery import HANDED
 from penstock_client.errors import ClientClosed, ConnectionLost, PenstockError
+from penstock_client.message import Publishable
 from penstock_client.messages import Messages
 from penstock_client.received import ReceivedMessage, reason_of
-from penstock_client.worker.answers import publish_answer
+from penstock_client.reply import ReplyOutcome
 from penstock_client.worker.outcomes import Answer, Outcome, Verdict
 from penstock_client.worker.worker import Worker
 
@@ -165,19 +166,31 @@ class Crew:
             exc_info=outcome.error if traceback else None,
         )
         if rejected:
+            if message.reply_to:
+                await self._reply(message, b"", outcome.error)
             await message.reject(reason=outcome.reason)
         else:
             await message.nack(delay=outcome.delay, reason=outcome.reason)
 
     async def _publish(self, message: ReceivedMessage, outcome: Outcome, answer: Answer) -> Outcome:
-        """Publish an answer; return what becomes of the message then."""
+        """Send an answer to whoever asked, or publish it; return what becomes of the message then."""
+        if answer.queue == message.reply_to:
+            await self._reply(message, answer.message, None)
+            return outcome
         try:
-            await publish_answer(self._client, answer)
+            await self._client.queue(answer.queue).publish(answer.message)
         except (ConnectionLost, ClientClosed):
             raise  # the message was lost with it
         except (PenstockError, TypeError, ValueError) as error:
-            if answer.queue == message.reply_to:  # whoever asked is gone: doing it again would not bring them back
-                log.warning("the answer to %r cannot be published to %r: %s", message, answer.queue, error)
-                return outcome
             return Outcome(Verdict.RETRIED, reason=reason_of(error), error=error)
         return outcome
+
+    async def _reply(self, message: ReceivedMessage, body: Publishable, error: BaseException | None) -> None:
+        """Answer whoever asked. That nobody takes it changes nothing: doing it again would not bring them back."""
+        try:
+            told = await message.reply(body, error=error)
+        except (PenstockError, TypeError, ValueError) as raised:
+            log.warning("the answer to %r cannot be sent to %r: %s", message, message.reply_to, raised)
+            return
+        if told not in (ReplyOutcome.DELIVERED, ReplyOutcome.STORED):
+            log.warning("the answer to %r reached nobody: %s", message, told)

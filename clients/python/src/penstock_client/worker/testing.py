@@ -18,11 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from penstock_client.delivery import ACKED, HANDED, SETTLED, Delivery
+from penstock_client.answering import Replier, answer_to
+from penstock_client.delivery import ACKED, HANDED, SETTLED, Delivery, MessageView
+from penstock_client.errors import NotARequest
 from penstock_client.holdings import Holdings, Settling
-from penstock_client.message import Headers, Message
+from penstock_client.message import Headers, Message, Publishable
 from penstock_client.outgoing import encode_parts, prepare
 from penstock_client.received import ReceivedMessage
+from penstock_client.reply import ReplyError, ReplyOutcome
 from penstock_client.wire.entries import NO_DELAY
 from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.entries import Outcome as Settled
@@ -117,6 +120,7 @@ class _NoBroker(Holdings):
 
     def __init__(self) -> None:
         self.room = 1 << 30
+        self.replier = _NoAsker()
         self.said: Settling | None = None
 
     def touched(self, delivery: Delivery) -> None:
@@ -132,3 +136,18 @@ class _NoBroker(Holdings):
 
     async def extend(self, delivery: Delivery, index: int, seconds: float) -> None:
         """There is no lease."""
+
+
+class _NoAsker(Replier):
+    """What a handler answers with in a test: every answer arrives."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def reply(
+        self, request: MessageView, body: Publishable, error: ReplyError | BaseException | None
+    ) -> ReplyOutcome:
+        if not request.reply_to:
+            raise NotARequest(f"{request!r} names no reply_to: nobody waits for an answer")
+        answer_to(request, body, error)  # what is wrong with it is an error here, too
+        return ReplyOutcome.DELIVERED
