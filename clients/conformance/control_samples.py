@@ -451,4 +451,28 @@ GROUPS: Final = (
         {"queue": "jobs", "group": "", "offset": 41, "failed": True},
         34,
     ),
+    Sample(
+        "queue-alter",
+        FrameType.QUEUE_ALTER,
+        CLIENT,
+        "Jobs has another lease and failure limit from now on.",
+        {"queue": "jobs", "lease_ms": 60_000, "max_failures": 10},
+        35,
+    ),
+    Sample(
+        "ok-altered",
+        FrameType.OK,
+        SERVER,
+        "The reply to queue-alter: what changed, before and after.",
+        {"changed": {"lease_ms": [30_000, 60_000], "max_failures": [5, 10]}},
+        35,
+    ),
+    Sample(
+        "group-alter",
+        FrameType.GROUP_ALTER,
+        CLIENT,
+        "The group goes on behind dead messages.",
+        {"queue": "jobs", "group": "billing", "on_dead": "skip"},
+        36,
+    ),
 )

@@ -34,6 +34,13 @@ def test_a_list_shows_queues_by_prefix_as_table_and_as_json(broker: Broker) -> N
     assert table[1].split()[:2] == ["list.a", "2"]
 
 
+def test_altering_says_what_changed(broker: Broker, queue: str) -> None:
+    altered = broker.run("queue", "alter", queue, "--lease", "7").stdout.decode()
+    assert altered == "lease_ms: 30,000 is now 7,000\n"
+    assert broker.run("queue", "alter", queue, "--lease", "7").stdout == b"nothing changed\n"
+    assert broker.json("queue", "alter", queue, "--max-failures", "9")["changed"] == {"max_failures": [5, 9]}
+
+
 def test_showing_an_unknown_queue_says_what_to_do(broker: Broker) -> None:
     done = broker.run("queue", "show", "nowhere")
     assert done.exit_code == 66

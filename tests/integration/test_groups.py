@@ -269,6 +269,21 @@ async def test_removing_the_dead_letter_skips_the_held_message(client: Client) -
         assert (await anext(messages)).body == b"2"
 
 
+async def test_a_living_queue_and_group_are_altered(client: Client, test_broker: TestBroker) -> None:
+    events = client.queue("events")
+    group = events.group("orders", mode="keyed", on_dead="hold")
+    await group.declare()
+    assert await events.alter(lease=7, backoff=(1, 2)) == {
+        "lease_ms": (30_000, 7000),
+        "backoff_min_ms": (0, 1000),
+        "backoff_max_ms": (0, 2000),
+    }
+    assert await group.alter(on_dead="skip") == {"on_dead": ("hold", "skip")}
+    test_broker.restart()
+    assert (await events.info()).lease == 7
+    assert (await group.info()).on_dead == "skip"
+
+
 async def test_exclusive_and_unknown_are_errors_of_their_own(client: Client) -> None:
     events = client.queue("events")
     async with events.consume(exclusive=True):

@@ -52,6 +52,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         find: 2,
         describe: 2,
         revoke: 2,
+        alter: 1,
         close_consumer: 1,
         pause: 1,
         open_reply_box: 3,
@@ -399,6 +400,14 @@ def describe(world: World) -> None:
         "acked": sum(group.acked for group in queue.groups.values()),
     }
     connection.ask(Asked("queue_describe", -1, counts), {"queue": queue.name})
+
+
+def alter(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(QUEUES))
+    if connection is None or queue is None:
+        return
+    lease_ms, max_failures = world.rng.choice([300, 1000, 5000]), world.rng.choice([0, 1, 2, 5])
+    connection.request("queue_alter", queue=queue.name, lease_ms=lease_ms, max_failures=max_failures)
 
 
 def revoke(world: World) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from tests.sim.replay import forget_producers
+from collections.abc import Iterable
+
 from tests.sim.shadow import Shadow
 
 from penstock.core.facts import (
+    Altered,
     Declared,
     Deleted,
     Fact,
+    GroupAltered,
     GroupDeclared,
     GroupDeleted,
     Paused,
@@ -30,8 +33,20 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
             return shadow.group_deleted(fact)
         case Paused():
             shadow.pause(fact)
+        case Altered():
+            shadow.queues[fact.queue].settings = fact.settings
+        case GroupAltered():
+            shadow.queues[fact.queue].groups[fact.group].settings = fact.settings
         case ProducerOpened():
             shadow.producers[fact.producer] = fact.time_ms
         case ProducersExpired():
             forget_producers(shadow, fact.producers)
     return 0
+
+
+def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:
+    """Producers expired: their streams are forgotten."""
+    for producer in producers:
+        del shadow.producers[producer]
+        for queue in shadow.queues.values():
+            queue.streams.pop(producer, None)

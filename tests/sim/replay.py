@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
+from tests.sim.hearing import note_definition
 from tests.sim.shadow import Shadow
 from tests.sim.state import Message, NotedId, Place, ShadowGroup, Stream
 from tests.sim.violation import Violation
@@ -13,19 +14,12 @@ from penstock.core.dedup import NO_ID, split_digests
 from penstock.core.facts import (
     Acked,
     Dead,
-    Declared,
-    Deleted,
     Discarded,
     Fact,
     Failed,
-    GroupDeclared,
-    GroupDeleted,
     Held,
     Leased,
     Noted,
-    Paused,
-    ProducerOpened,
-    ProducersExpired,
     Published,
     Repeated,
     Resumed,
@@ -105,7 +99,14 @@ def _apply(shadow: Shadow, known: Known) -> None:
         case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
-            _apply_definition(shadow, fact)
+            _apply_other(shadow, fact)
+
+
+def _apply_other(shadow: Shadow, fact: Fact) -> None:
+    if isinstance(fact, (Noted, Repeated)):
+        _apply_message_ids(shadow, fact)
+    else:
+        note_definition(shadow, fact)
 
 
 def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
@@ -137,34 +138,6 @@ def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead | Hel
             return
         group.finish(fact.offset)
         group.dead += 1
-
-
-def _apply_definition(shadow: Shadow, fact: Fact) -> None:
-    match fact:
-        case Declared():
-            shadow.declared(fact)
-        case Deleted():
-            shadow.delete(fact.queue)
-        case GroupDeclared():
-            shadow.group_declared(fact)
-        case GroupDeleted():
-            shadow.group_deleted(fact)
-        case Paused():
-            shadow.pause(fact)
-        case ProducerOpened():
-            shadow.producers[fact.producer] = fact.time_ms
-        case ProducersExpired():
-            forget_producers(shadow, fact.producers)
-        case Noted() | Repeated():
-            _apply_message_ids(shadow, fact)
-
-
-def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:
-    """Producers expired: their streams are forgotten."""
-    for producer in producers:
-        del shadow.producers[producer]
-        for queue in shadow.queues.values():
-            queue.streams.pop(producer, None)
 
 
 def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead | Held | Resumed) -> ShadowGroup:

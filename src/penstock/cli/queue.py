@@ -103,6 +103,40 @@ def declare(
         output.print_text(f"queue {output.printable(queue)} {'created' if created else 'exists with these settings'}")
 
 
+@app.command(epilog="Example: penstock queue alter jobs --max-failures 10 --backoff 1 600")
+def alter(
+    queue: QueueName,
+    lease: Annotated[float | None, typer.Option(help="Seconds a consumer may hold a message.")] = None,
+    max_failures: Annotated[int | None, typer.Option(help="Failures after which a message is dead.")] = None,
+    backoff: Annotated[
+        tuple[float, float] | None, typer.Option(help="Seconds before a failed message returns: at first, at most.")
+    ] = None,
+    dead_letter: Annotated[str | None, typer.Option(help="Where dead messages go.")] = None,
+    memory_bytes_max: Annotated[int | None, typer.Option(help="The bound of a queue in memory.")] = None,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Give a living queue other settings. They hold from the next hand-out and the next failure on."""
+
+    async def go(client: "Client") -> dict[str, tuple[Any, Any]]:
+        return await client.queue(queue).alter(
+            lease=lease,
+            max_failures=max_failures,
+            backoff=backoff,
+            dead_letter=dead_letter,
+            memory_bytes_max=memory_bytes_max,
+        )
+
+    changed = run_with_client(url, go)
+    if json:
+        output.print_json({"queue": queue, "changed": changed})
+        return
+    for name, (before, after) in changed.items():
+        output.print_text(f"{name}: {output.cell_text(before)} is now {output.cell_text(after)}")
+    if not changed:
+        output.print_text("nothing changed")
+
+
 @app.command(epilog="Example: penstock queue show jobs --json")
 def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
     """Show a queue's settings and counts."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from penstock.core.facts import (
     Acked,
+    Altered,
     Dead,
     Declared,
     DefinitionFact,
@@ -19,6 +20,7 @@ from penstock.core.facts import (
     Discarded,
     Fact,
     Failed,
+    GroupAltered,
     GroupDeclared,
     GroupDeleted,
     Held,
@@ -195,6 +197,10 @@ class Broker:
                 queue = self.queues[fact.queue]
                 queue.remove_group(queue.groups[fact.group])
                 self.release(queue)
+            case Altered():
+                self.queues[fact.queue].settings = fact.settings
+            case GroupAltered():
+                self._group(fact.queue, fact.group).settings = fact.settings
             case Paused():
                 owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
                 owner.paused = fact.paused

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 from typing import Any
 
 from penstock.core.broker import Broker
-from penstock.core.facts import Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
+from penstock.core.facts import Altered, Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
 from penstock.core.group import Group
 from penstock.core.groups import end_deliveries
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import (
+    ALTERABLE,
     DISCARD_REASONS,
     PURGED,
     QueueSettings,
     Refusal,
     Refused,
+    changes_between,
     check_name,
     differences,
+    parse_settings,
 )
 
 
@@ -42,6 +46,7 @@ def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, que
     if len(broker.queues) >= queues_max:
         raise Refused("limit-reached", f"there are {queues_max} queues already (limits.queues_max)")
     _check_dead_letters_survive(broker, name, settings)
+    _check_dead_letters_end(broker, name, settings)
     number = broker.next_number
     fact = Declared(number, number + 1, name, settings, now_ms)
     broker.recorder.record(fact)
@@ -66,6 +71,43 @@ def _check_dead_letters_survive(broker: Broker, name: str, settings: QueueSettin
                 "bad-setting",
                 f"{name!r} takes the dead letters of durable queue {queue.name!r} and must be durable too",
             )
+
+
+def _check_dead_letters_end(broker: Broker, name: str, settings: QueueSettings) -> None:
+    """A message may not come back to its queue by dying elsewhere: it would go round for ever."""
+    way = [name]
+    target = settings.dead_letter or f"{name}.dead"
+    while target not in way:
+        way.append(target)
+        queue = broker.names.get(target)
+        if queue is None or queue.dead_letter_name == target:
+            return
+        target = queue.dead_letter_name
+    if target == name and len(way) > 1:
+        raise Refused(
+            "bad-setting",
+            f"the dead letters of {name!r} would come back to it: {' -> '.join(map(repr, [*way, name]))};"
+            " a dead_letter queue that names itself has none",
+        )
+
+
+def alter(broker: Broker, queue: Queue, changes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Give a living queue other settings; return each that changed with its value before and after.
+
+    They hold from the next hand-out and the next failure on. Raises Refused (bad-setting).
+    """
+    for name in changes:
+        if name not in ALTERABLE:
+            raise Refused("bad-setting", f"{name!r} cannot be altered; {', '.join(sorted(ALTERABLE))} can")
+    settings = parse_settings({**queue.settings.as_map(), **changes})
+    if settings.dead_letter == f"{queue.name}.dead":
+        settings = replace(settings, dead_letter=None)
+    _check_dead_letters_survive(broker, queue.name, settings)
+    _check_dead_letters_end(broker, queue.name, settings)
+    changed = changes_between(queue.settings.as_map(), settings.as_map())
+    if changed:
+        broker.emit(True, Altered(queue.number, settings))
+    return changed
 
 
 def describe(broker: Broker, queue: Queue) -> dict[str, Any]:

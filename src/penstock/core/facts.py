@@ -41,6 +41,8 @@ PRODUCERS_EXPIRED: Final = 19
 GROUP_DECLARED: Final = 20
 GROUP_DELETED: Final = 21
 PAUSED: Final = 22
+ALTERED: Final = 46
+GROUP_ALTERED: Final = 47
 
 PUBLISHED_HEADER: Final = struct.Struct("<BBHIQQQQQ")
 PUBLISHED_HEADER_BYTES: Final = PUBLISHED_HEADER.size
@@ -206,6 +208,21 @@ class GroupDeleted(NamedTuple):
     group: int
 
 
+class Altered(NamedTuple):
+    """A queue has other settings from now on."""
+
+    queue: int
+    settings: QueueSettings
+
+
+class GroupAltered(NamedTuple):
+    """A group has other settings from now on."""
+
+    queue: int
+    group: int
+    settings: GroupSettings
+
+
 class Paused(NamedTuple):
     """Hand-outs of a queue (``group`` 0), or of one of its groups, stop or go on."""
 
@@ -243,6 +260,8 @@ Fact = (
     | Deleted
     | GroupDeclared
     | GroupDeleted
+    | Altered
+    | GroupAltered
     | Paused
     | ProducerOpened
     | ProducersExpired
@@ -282,7 +301,7 @@ def encode(fact: Fact) -> bytes:
 
 def _encode_json(fact: DefinitionFact) -> bytes:
     fields: dict[str, Any] = fact._asdict()
-    if isinstance(fact, (Declared, GroupDeclared)):
+    if isinstance(fact, (Declared, GroupDeclared, Altered, GroupAltered)):
         fields["settings"] = fact.settings.as_map()
     return bytes((_JSON_KINDS[type(fact)],)) + json.dumps(fields).encode()
 
@@ -318,13 +337,25 @@ def decode(payload: bytes | memoryview) -> Fact:
     return _decode_json(kind, bytes(payload[1:]))
 
 
-DefinitionFact = Declared | Deleted | GroupDeclared | GroupDeleted | Paused | ProducerOpened | ProducersExpired
+DefinitionFact = (
+    Declared
+    | Deleted
+    | GroupDeclared
+    | GroupDeleted
+    | Altered
+    | GroupAltered
+    | Paused
+    | ProducerOpened
+    | ProducersExpired
+)
 
 _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
     DECLARED: Declared,
     DELETED: Deleted,
     GROUP_DECLARED: GroupDeclared,
     GROUP_DELETED: GroupDeleted,
+    ALTERED: Altered,
+    GROUP_ALTERED: GroupAltered,
     PAUSED: Paused,
     PRODUCER_OPENED: ProducerOpened,
     PRODUCERS_EXPIRED: ProducersExpired,
@@ -336,9 +367,9 @@ def _decode_json(kind: int, payload: bytes) -> Fact:
     if kind not in _JSON_FACTS:
         raise ValueError(f"a journal record of unknown kind {kind}: written by a newer version?")
     fields: dict[str, Any] = json.loads(payload)
-    if kind == DECLARED:
+    if kind in (DECLARED, ALTERED):
         fields["settings"] = QueueSettings(**fields["settings"])
-    elif kind == GROUP_DECLARED:
+    elif kind in (GROUP_DECLARED, GROUP_ALTERED):
         fields["settings"] = GroupSettings(**fields["settings"])
     elif kind == PRODUCERS_EXPIRED:
         fields["producers"] = tuple(fields["producers"])

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.core.broker import Broker, Cancelled
-from penstock.core.facts import GroupDeclared, GroupDeleted, Paused
+from penstock.core.facts import GroupAltered, GroupDeclared, GroupDeleted, Paused
 from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.session import Session
-from penstock.core.values import GroupSettings, Refusal, Refused, check_name, differences
+from penstock.core.values import (
+    GROUP_ALTERABLE,
+    GroupSettings,
+    Refusal,
+    Refused,
+    changes_between,
+    check_name,
+    differences,
+    parse_group_settings,
+)
 
 
 def find_group(queue: Queue, name: Any) -> Group:
@@ -86,6 +95,20 @@ def _check_nothing_is_lost(queue: Queue, name: str, start: int) -> None:
             f"queue {queue.name!r} holds messages before offset {start} that nobody would get if {name!r} were its"
             " first group: purge them, or declare a group for them first ('' is the one of plain consumers)",
         )
+
+
+def alter_group(broker: Broker, group: Group, changes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Give a living group other settings; return each that changed with its value before and after."""
+    for name in changes:
+        if name not in GROUP_ALTERABLE:
+            able = ", ".join(sorted(GROUP_ALTERABLE))
+            raise Refused("bad-setting", f"{name!r} of a group cannot be altered; {able} can. Declare another group")
+    settings = parse_group_settings({**group.settings.as_map(), **changes})
+    changed = changes_between(group.settings.as_map(), settings.as_map())
+    if changed:
+        broker.emit(group.durable, GroupAltered(group.queue.number, group.number, settings))
+        broker.ready_groups[group] = None
+    return changed
 
 
 def default_group(broker: Broker, queue: Queue, now_ms: int) -> Group:

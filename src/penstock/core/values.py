@@ -117,6 +117,12 @@ class QueueSettings:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+ALTERABLE: Final = frozenset(
+    {"lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"}
+)
+"""Settings of a living queue that may be altered: nothing that is stored depends on them."""
+GROUP_ALTERABLE: Final = frozenset({"on_dead"})
+
 _BOUNDS: Final = {
     "lease_ms": (100, HOLD_MS_MAX),
     "max_failures": (0, 1_000_000),
@@ -215,6 +221,11 @@ def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} is {value!r}, not {theirs[name]!r}" for name, value in ours.items() if value != theirs[name]
     )
+
+
+def changes_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return each setting that differs, with both values."""
+    return {name: (before[name], value) for name, value in after.items() if value != before[name]}
 
 
 def check_name(name: Any) -> str:

@@ -68,6 +68,13 @@ def _start_offset(queue: Queue, start: Any) -> int:
     raise Refused("bad-setting", f"start must be 'earliest', 'latest' or an offset, not {start!r}")
 
 
+def group_alter(call: Call) -> dict[str, Any]:
+    """Give a living group other settings."""
+    queue = definitions.find_queue(call.engine.broker, call.arguments.text("queue", None))
+    group = groups.find_group(queue, call.arguments.text("group", None))
+    return {"changed": groups.alter_group(call.engine.broker, group, call.arguments.rest())}
+
+
 def group_delete(call: Call) -> dict[str, Any]:
     """Remove a group."""
     if_unused = call.arguments.flag("if_unused", False)

@@ -26,8 +26,10 @@ from penstock.core.facts import (
     PUBLISHED_HEADER,
     REPEATED,
     RESUMED,
+    Altered,
     Declared,
     Deleted,
+    GroupAltered,
     GroupDeclared,
     GroupDeleted,
     Paused,
@@ -114,7 +116,7 @@ class Recovery:
             return
         if isinstance(fact, Deleted) and fact.queue not in broker.queues:
             return
-        if isinstance(fact, (GroupDeclared, GroupDeleted, Paused)) and (
+        if isinstance(fact, (GroupDeclared, GroupDeleted, Altered, GroupAltered, Paused)) and (
             fact.queue not in broker.queues or position < self._applied.get(fact.queue, 0)
         ):
             return

@@ -48,6 +48,11 @@ def _queue_declare(call: Call) -> dict[str, Any]:
     return {"queue": queue.name, "id": queue.number, "created": created}
 
 
+def _queue_alter(call: Call) -> dict[str, Any]:
+    queue = definitions.find_queue(call.engine.broker, call.arguments.text("queue", None))
+    return {"changed": definitions.alter(call.engine.broker, queue, call.arguments.rest())}
+
+
 def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:
     """Naming the default dead-letter queue is the same as not naming one."""
     check_name(name)
@@ -234,6 +239,8 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "queue_list": _queue_list,
     "queue_purge": _queue_purge,
     "queue_delete": _queue_delete,
+    "queue_alter": _queue_alter,
+    "group_alter": group_requests.group_alter,
     "queue_redrive": _queue_redrive,
     "queue_pause": group_requests.queue_pause,
     "group_declare": group_requests.group_declare,

@@ -72,6 +72,8 @@ COMMANDS: Final = {
         FrameType.CONSUMER_LIST,
         FrameType.CONSUMER_CLOSE,
         FrameType.LEASE_REVOKE,
+        FrameType.QUEUE_ALTER,
+        FrameType.GROUP_ALTER,
         FrameType.CONSUME,
         FrameType.FLOW,
         FrameType.CANCEL,

@@ -189,3 +189,43 @@ def test_idle_producers_expire_unless_they_are_connected(core: Core) -> None:
     assert sorted(core.broker.producers) == [connected.producer, busy.producer]
     definitions.expire_producers(core.broker, core.now_ms)
     assert len(core.recorded(ProducersExpired)) == 1, "nothing to forget, nothing to record"
+
+
+def test_a_living_queue_gets_other_settings(core: Core) -> None:
+    queue = core.queue(backoff_min_ms=0, backoff_max_ms=0)
+    worker = core.fill(queue, 1)
+    core.consume(worker, queue)
+    changed = definitions.alter(core.broker, queue, {"max_failures": 1, "lease_ms": 777, "backoff_min_ms": 0})
+    assert changed == {"max_failures": (5, 1), "lease_ms": (30_000, 777)}
+    [delivery] = core.dispatch()
+    assert delivery.lease_ms == 777
+    core.settle(worker, 2, (1, 1))
+    assert len(core.broker.dying) == 1
+    core.facts.clear()
+    assert definitions.alter(core.broker, queue, {"max_failures": 1}) == {}
+    assert core.facts == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"durable": False}, "durable"), ({"lease_ms": 1}, "lease_ms"), ({"backoff_min_ms": 9_999_999}, "backoff_min_ms")],
+)
+def test_what_cannot_be_altered_is_named(core: Core, changes: dict[str, object], named: str) -> None:
+    with pytest.raises(Refused) as refused:
+        definitions.alter(core.broker, core.queue(), changes)
+    assert refused.value.refusal.code == "bad-setting"
+    assert named in refused.value.refusal.message
+
+
+def test_dead_letters_that_would_come_back_are_refused_with_their_way(core: Core) -> None:
+    core.queue("a", dead_letter="b")
+    core.queue("b", dead_letter="c")
+    with pytest.raises(Refused, match="'c' -> 'a' -> 'b' -> 'c'"):
+        core.queue("c", dead_letter="a")
+    end = core.queue("c", dead_letter="c")
+    assert end.dead_letter_name == "c", "naming itself it has none"
+    with pytest.raises(Refused, match="come back"):
+        definitions.alter(core.broker, end, {"dead_letter": "a"})
+    core.queue("x", dead_letter="y")
+    with pytest.raises(Refused, match="come back"):
+        core.queue("y", dead_letter="x")

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import definitions, delivery, groups, settling
-from penstock.core.facts import Acked, Discarded, GroupDeclared, GroupDeleted, Leased, Paused, Published
+from penstock.core.facts import Acked, Discarded, GroupAltered, GroupDeclared, GroupDeleted, Leased, Paused, Published
 from penstock.core.values import (
     ELSEWHERE,
     NACK,
@@ -135,6 +135,17 @@ def test_groups_of_a_queue_are_bounded(core: Core) -> None:
     settings = GroupSettings()
     code = refused_code(groups.declare_group, core.broker, queue, "one more", settings, 0, core.now_ms, 3)
     assert code == "limit-reached"
+
+
+def test_a_living_group_gets_other_settings(core: Core) -> None:
+    queue = core.queue()
+    group = core.group(queue, "billing", mode="single", on_dead="hold")
+    assert groups.alter_group(core.broker, group, {"on_dead": "skip"}) == {"on_dead": ("hold", "skip")}
+    assert core.recorded(GroupAltered) == [
+        GroupAltered(queue.number, group.number, GroupSettings(mode="single", on_dead="skip"))
+    ]
+    assert groups.alter_group(core.broker, group, {"on_dead": "skip"}) == {}
+    assert refused_code(groups.alter_group, core.broker, group, {"mode": "shared"}) == "bad-setting"
 
 
 def test_an_unknown_group_is_told_so(core: Core) -> None:

@@ -65,6 +65,8 @@ CONNECTION_CLOSE   -       -      -      -      c       -        -
 CONSUMER_LIST      -       -      -      -      c       -        -
 CONSUMER_CLOSE     -       -      -      -      c       -        -
 LEASE_REVOKE       -       -      -      -      c       -        -
+QUEUE_ALTER        -       -      -      -      c       -        -
+GROUP_ALTER        -       -      -      -      c       -        -
 """
 """Who may send what in which state, written by hand: c(lient), s(erver), b(oth) or nobody."""
 

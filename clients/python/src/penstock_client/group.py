@@ -96,6 +96,11 @@ class Group:
         reply = await self._client.call(FrameType.GROUP_DESCRIBE, self._address)
         return GroupInfo.of(reply)
 
+    async def alter(self, *, on_dead: str) -> dict[str, tuple[Any, Any]]:
+        """Give the living group other settings; return what changed."""
+        reply = await self._client.call(FrameType.GROUP_ALTER, {**self._address, "on_dead": on_dead})
+        return {name: (before, after) for name, (before, after) in reply["changed"].items()}
+
     async def purge(self) -> int:
         """Have the group be done with what nobody holds; return how many messages. Other groups keep theirs."""
         reply = await self._client.call(FrameType.QUEUE_PURGE, self._address, once=True)

@@ -140,6 +140,31 @@ class Queue:
         reply = await self._client.call(FrameType.QUEUE_DECLARE, {"queue": self.name, **given})
         return bool(reply["created"])
 
+    async def alter(
+        self,
+        *,
+        lease: float | None = None,
+        max_failures: int | None = None,
+        backoff: tuple[float, float] | None = None,
+        dead_letter: str | None = None,
+        memory_bytes_max: int | None = None,
+    ) -> dict[str, tuple[Any, Any]]:
+        """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
+
+        They hold from the next hand-out and the next failure on; nothing is lost.
+        """
+        arguments: dict[str, Any] = {
+            "lease_ms": None if lease is None else int(lease * 1000),
+            "max_failures": max_failures,
+            "backoff_min_ms": None if backoff is None else int(backoff[0] * 1000),
+            "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
+            "dead_letter": dead_letter,
+            "memory_bytes_max": memory_bytes_max,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None}
+        reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
+        return {name: (before, after) for name, (before, after) in reply["changed"].items()}
+
     async def info(self) -> QueueInfo:
         """Describe the queue. Raises UnknownQueue."""
         return QueueInfo.of(await self._client.call(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))

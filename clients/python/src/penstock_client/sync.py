@@ -318,6 +318,10 @@ class Queue:
         """Have the queue exist; True when it is new. Settings as in the asyncio API."""
         return self._thread.run(self._queue.declare(**settings))
 
+    def alter(self, **settings: Any) -> dict[str, tuple[Any, Any]]:
+        """Give the living queue other settings; return what changed. Settings as in the asyncio API."""
+        return self._thread.run(self._queue.alter(**settings))
+
     def info(self) -> QueueInfo:
         """Describe the queue."""
         return self._thread.run(self._queue.info())
@@ -415,6 +419,10 @@ class Group:
     def consume(self, **options: Any) -> Messages:
         """Consume from it. Options as in the asyncio API."""
         return Messages(self._thread, self._group.consume(**options))
+
+    def alter(self, *, on_dead: str) -> dict[str, tuple[Any, Any]]:
+        """Give the living group other settings; return what changed."""
+        return self._thread.run(self._group.alter(on_dead=on_dead))
 
     def info(self) -> GroupInfo:
         """Describe the group."""

@@ -91,6 +91,8 @@ class FrameType(IntEnum):
     CONSUMER_LIST = 0x82
     CONSUMER_CLOSE = 0x83
     LEASE_REVOKE = 0x84
+    QUEUE_ALTER = 0x85
+    GROUP_ALTER = 0x86
 
 
 class Frame(NamedTuple):
