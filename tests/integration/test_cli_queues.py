@@ -38,6 +38,8 @@ def test_altering_says_what_changed(broker: Broker, queue: str) -> None:
     altered = broker.run("queue", "alter", queue, "--lease", "7").stdout.decode()
     assert altered == "lease_ms: 30,000 is now 7,000\n"
     assert broker.run("queue", "alter", queue, "--lease", "7").stdout == b"nothing changed\n"
+    assert broker.json("queue", "alter", queue, "--rate", "10/s")["changed"] == {"rate_per_s": [None, 10]}
+    assert broker.json("queue", "alter", queue, "--rate", "0")["changed"] == {"rate_per_s": [10, None]}
     assert broker.json("queue", "alter", queue, "--max-failures", "9")["changed"] == {"max_failures": [5, 9]}
 
 

@@ -279,6 +279,9 @@ async def test_a_living_queue_and_group_are_altered(client: Client, test_broker:
         "backoff_max_ms": (0, 2000),
     }
     assert await group.alter(on_dead="skip") == {"on_dead": ("hold", "skip")}
+    assert await group.alter(rate="100/s") == {"rate_per_s": (None, 100.0)}
+    assert await group.alter(rate=0) == {"rate_per_s": (100.0, None)}
+    assert await events.alter(rate=50, rate_burst=2) == {"rate_per_s": (None, 50.0), "rate_burst": (None, 2)}
     test_broker.restart()
     assert (await events.info()).lease == 7
     assert (await group.info()).on_dead == "skip"

@@ -59,10 +59,10 @@ RateBurst = Annotated[
 
 
 def rate_of(text: str | None) -> float | None:
-    """Return a rate in messages a second. Raises CommandError (USAGE)."""
+    """Return a rate in messages a second, 0 for none. Raises CommandError (USAGE)."""
     from penstock_client.rates import per_second
 
     try:
-        return None if text is None else per_second(text)
+        return None if text is None else 0.0 if text == "0" else per_second(text)
     except ValueError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from error

@@ -113,6 +113,8 @@ def alter(
     ] = None,
     dead_letter: Annotated[str | None, typer.Option(help="Where dead messages go.")] = None,
     memory_bytes_max: Annotated[int | None, typer.Option(help="The bound of a queue in memory.")] = None,
+    rate: RateOption = None,
+    rate_burst: RateBurst = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -125,6 +127,8 @@ def alter(
             backoff=backoff,
             dead_letter=dead_letter,
             memory_bytes_max=memory_bytes_max,
+            rate=rate_of(rate),
+            rate_burst=rate_burst,
         )
 
     changed = run_with_client(url, go)

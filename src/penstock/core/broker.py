@@ -198,9 +198,13 @@ class Broker:
                 queue.remove_group(queue.groups[fact.group])
                 self.release(queue)
             case Altered():
-                self.queues[fact.queue].settings = fact.settings
+                queue = self.queues[fact.queue]
+                queue.settings = fact.settings
+                queue.group.take_rate()
             case GroupAltered():
-                self._group(fact.queue, fact.group).settings = fact.settings
+                group = self._group(fact.queue, fact.group)
+                group.settings = fact.settings
+                group.take_rate()
             case Paused():
                 owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
                 owner.paused = fact.paused

@@ -107,6 +107,7 @@ def alter(broker: Broker, queue: Queue, changes: dict[str, Any]) -> dict[str, tu
     changed = changes_between(queue.settings.as_map(), settings.as_map())
     if changed:
         broker.emit(True, Altered(queue.number, settings))
+        broker.ready_groups |= dict.fromkeys(queue.groups.values())
     return changed
 
 

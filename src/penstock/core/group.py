@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.keyed import KeyIndex
 from penstock.core.ranges import OffsetRange, RangeSet
-from penstock.core.rates import make_bucket
+from penstock.core.rates import Bucket, make_bucket
 from penstock.core.runs import OutstandingRuns
 from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
@@ -97,8 +97,8 @@ class Group:
         """False for a default group that nobody has used yet: it keeps messages only while no other group does."""
         self.deleted = False
         self.paused = False
-        rated = self.settings if name else queue.settings
-        self.bucket = make_bucket(rated.rate_per_s, rated.rate_burst)
+        self.bucket: Bucket | None = None
+        self.take_rate()
         self.next_offset = queue.log.start_offset
         self.passed = RangeSet()
         self.outstanding = OutstandingRuns()
@@ -125,6 +125,11 @@ class Group:
         self.dying_count = 0
         self.tokens_due_ms = 0
         """Not 0: messages and consumers wait for the bucket until then."""
+
+    def take_rate(self) -> None:
+        """Hold the rate of its settings from now on; the default group has that of its queue."""
+        rated = self.settings if self.name else self.queue.settings
+        self.bucket = make_bucket(rated.rate_per_s, rated.rate_burst)
 
     # -- what is where -------------------------------------------------------------------------------------------------
 

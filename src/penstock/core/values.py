@@ -118,10 +118,13 @@ class QueueSettings:
 
 
 ALTERABLE: Final = frozenset(
-    {"lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"}
+    {
+        *("lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"),
+        *("rate_per_s", "rate_burst"),
+    }
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them."""
-GROUP_ALTERABLE: Final = frozenset({"on_dead"})
+GROUP_ALTERABLE: Final = frozenset({"on_dead", "rate_per_s", "rate_burst"})
 
 _BOUNDS: Final = {
     "lease_ms": (100, HOLD_MS_MAX),

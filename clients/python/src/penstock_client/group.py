@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.messages import Messages
-from penstock_client.rates import Rate, per_second
+from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.wire.frames import FrameType
 
 if TYPE_CHECKING:
@@ -96,9 +96,16 @@ class Group:
         reply = await self._client.call(FrameType.GROUP_DESCRIBE, self._address)
         return GroupInfo.of(reply)
 
-    async def alter(self, *, on_dead: str) -> dict[str, tuple[Any, Any]]:
-        """Give the living group other settings; return what changed."""
-        reply = await self._client.call(FrameType.GROUP_ALTER, {**self._address, "on_dead": on_dead})
+    async def alter(
+        self, *, on_dead: str | None = None, rate: Rate | None = None, rate_burst: int | None = None
+    ) -> dict[str, tuple[Any, Any]]:
+        """Give the living group other settings, those that are given; return what changed.
+
+        A ``rate`` of 0 takes the rate away.
+        """
+        given = {} if on_dead is None else {"on_dead": on_dead}
+        arguments = {**self._address, **given, **altered_rate(rate, rate_burst)}
+        reply = await self._client.call(FrameType.GROUP_ALTER, arguments)
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
 
     async def purge(self) -> int:

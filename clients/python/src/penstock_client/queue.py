@@ -19,7 +19,7 @@ from penstock_client.message import Confirm, Publishable
 from penstock_client.messages import Messages
 from penstock_client.outgoing import prepare
 from penstock_client.publisher import Publisher
-from penstock_client.rates import Rate, per_second
+from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.received import ReceivedMessage
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
@@ -148,10 +148,12 @@ class Queue:
         backoff: tuple[float, float] | None = None,
         dead_letter: str | None = None,
         memory_bytes_max: int | None = None,
+        rate: Rate | None = None,
+        rate_burst: int | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
-        They hold from the next hand-out and the next failure on; nothing is lost.
+        They hold from the next hand-out and the next failure on; nothing is lost. A ``rate`` of 0 takes the rate away.
         """
         arguments: dict[str, Any] = {
             "lease_ms": None if lease is None else int(lease * 1000),
@@ -161,7 +163,7 @@ class Queue:
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
         }
-        given = {name: value for name, value in arguments.items() if value is not None}
+        given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
         reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 Rate = str | float
 """Messages a second, or a text such as ``100/s``, ``30/min``, ``5/h``, ``2/d``."""
@@ -20,3 +20,14 @@ def per_second(rate: Rate) -> float:
     if match is None:
         raise ValueError(f"{rate!r} is no rate: write messages and a unit, as in 100/s, 30/min, 5/h or 2/d")
     return float(match[1]) / _SECONDS[match[2]]
+
+
+def altered_rate(rate: Rate | None, burst: int | None) -> dict[str, Any]:
+    """Return what an alteration says of a rate: nothing where none was given, nil for a rate of 0."""
+    altered: dict[str, Any] = {}
+    if rate is not None:
+        altered["rate_per_s"] = per_second(rate) if rate else None
+        altered["rate_burst"] = burst
+    elif burst is not None:
+        altered["rate_burst"] = burst
+    return altered

@@ -420,9 +420,9 @@ class Group:
         """Consume from it. Options as in the asyncio API."""
         return Messages(self._thread, self._group.consume(**options))
 
-    def alter(self, *, on_dead: str) -> dict[str, tuple[Any, Any]]:
-        """Give the living group other settings; return what changed."""
-        return self._thread.run(self._group.alter(on_dead=on_dead))
+    def alter(self, **settings: Any) -> dict[str, tuple[Any, Any]]:
+        """Give the living group other settings; return what changed. Settings as in the asyncio API."""
+        return self._thread.run(self._group.alter(**settings))
 
     def info(self) -> GroupInfo:
         """Describe the group."""
