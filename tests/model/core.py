@@ -150,7 +150,7 @@ class CoreUnderTest:
 
     def open_route(self, session: Session, number: int, queue: str) -> None:
         """Open a route."""
-        found = publishing.open_route(self.broker, session, number, "", queue, 100)
+        found = publishing.open_route(self.broker, session, number, queue, 100)
         self.shadow.sessions[session.number].routes[number] = (queue, found.number)
 
     def new_uids(self, count: int) -> tuple[int, ...]:

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from penstock.core.exchanges import Exchanges
 from penstock.core.facts import (
     Acked,
     Altered,
+    Bound,
     Dead,
     Declared,
     DefinitionFact,
     Deleted,
     Discarded,
+    ExchangeDeclared,
+    ExchangeDeleted,
     Fact,
     Failed,
     GroupAltered,
@@ -26,16 +30,20 @@ from penstock.core.facts import (
     Held,
     Leased,
     Moved,
+    MovedTo,
     Noted,
     Paused,
     ProducerOpened,
     ProducersExpired,
     Published,
+    PublishedTo,
     Repeated,
     Resumed,
+    Unbound,
 )
 from penstock.core.group import Group
 from penstock.core.log import BlockRef, QueueLog
+from penstock.core.matching import Destination, MessageView
 from penstock.core.queue import Queue
 from penstock.core.session import Deadlines, Session
 from penstock.core.values import Refusal
@@ -66,6 +74,14 @@ class BlockReader(Protocol):
 
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
+        ...
+
+    def views(self, block: bytes) -> list[MessageView] | None:
+        """Return what routing may look at of each message, None when that cannot be decoded."""
+        ...
+
+    def came_by(self, block: bytes, exchange: str, routing_key: str) -> bytes | None:
+        """Return the block with this exchange and routing key in its routing column, None when it names others."""
         ...
 
 
@@ -121,6 +137,7 @@ class Broker:
         self.boot_epoch = boot_epoch
         self.queues: dict[int, Queue] = {}
         self.names: dict[str, Queue] = {}
+        self.exchanges = Exchanges()
         self.producers: dict[int, int] = {}
         """Producer id to the time of its last publish, ms."""
         self.next_number = 1
@@ -177,7 +194,7 @@ class Broker:
                 self._apply_held(fact)
             case Noted() | Repeated():
                 self._apply_message_ids(fact)
-            case Published() | Moved():
+            case Published() | Moved() | PublishedTo() | MovedTo():
                 raise TypeError("published and moved facts need their position")
             case _:
                 self._apply_definition(fact)
@@ -213,6 +230,9 @@ class Broker:
                 self.next_producer = max(self.next_producer, fact.producer + 1)
             case ProducersExpired():
                 self._apply_expired(fact)
+            case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
+                self.exchanges.apply(fact)
+                self.next_number = max(self.next_number, fact.exchange + 1)
 
     def apply_published(
         self, queue: Queue, count: int, size_bytes: int, position: int, producer: int, first_sequence: int, time_ms: int
@@ -236,6 +256,20 @@ class Broker:
             group.apply_held(fact)
         else:
             group.apply_resumed(fact)
+
+    def apply_published_to(
+        self, fact: PublishedTo, targets: tuple[tuple[int, int], ...], size_bytes: int, position: int
+    ) -> None:
+        """A block came through an exchange and entered the logs of its targets.
+
+        ``size_bytes`` is the record's without its targets: what each queue reads. In recovery, ``targets`` are those of
+        the fact's that do not have the block yet, and some of them may be gone.
+        """
+        for number, _ in targets:
+            if (queue := self.queues.get(number)) is not None:
+                queue.log.append(fact.message_count, size_bytes, position)
+        self.exchanges.apply_published(fact)
+        self.producers[fact.producer] = fact.time_ms
 
     def release(self, queue: Queue) -> None:
         """Drop the blocks that every group is done with."""
@@ -299,6 +333,7 @@ class Broker:
         for group in queue.groups.values():
             group.deleted = True
         self.orphans += queue.markers.values()
+        self.exchanges.forget(Destination.to_queue(fact.queue))
         self._drop(queue.log, queue.log.next_offset)
 
     def _apply_message_ids(self, fact: Noted | Repeated) -> None:
@@ -314,6 +349,7 @@ class Broker:
         for producer in fact.producers:
             self.producers.pop(producer, None)
         gone = set(fact.producers)
+        self.exchanges.expire_producers(gone)
         for queue in self.queues.values():
             for producer in gone.intersection(queue.streams):
                 del queue.streams[producer]

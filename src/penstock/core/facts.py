@@ -11,6 +11,9 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
     FAILED            | kind u8 | dying u8 | 0 u16 | 0 u32 | queue | group | first | end | due ms | JSON failure
+    PUBLISHED_TO,     | kind u8 | level u8 | queues u16 | count u32 | exchange | block bytes u32, continues u32
+    MOVED_TO          | producer | first sequence | published at ms | block ... | queues x (queue, first offset)
+                      (the block is where PUBLISHED has it: readers of blocks need not know which of them it is)
     the others        | kind u8 | JSON
 """
 
@@ -20,6 +23,7 @@ import json
 import struct
 from typing import Any, Final, NamedTuple
 
+from penstock.core.exchange_settings import ExchangeSettings
 from penstock.core.ranges import OffsetRange
 from penstock.core.values import Failure, GroupSettings, QueueSettings
 
@@ -32,6 +36,8 @@ DISCARDED: Final = 6
 MOVED: Final = 7
 NOTED: Final = 8
 REPEATED: Final = 9
+PUBLISHED_TO: Final = 10
+MOVED_TO: Final = 11
 HELD: Final = 44
 RESUMED: Final = 45
 DECLARED: Final = 16
@@ -41,6 +47,10 @@ PRODUCERS_EXPIRED: Final = 19
 GROUP_DECLARED: Final = 20
 GROUP_DELETED: Final = 21
 PAUSED: Final = 22
+EXCHANGE_DECLARED: Final = 24
+EXCHANGE_DELETED: Final = 25
+BOUND: Final = 26
+UNBOUND: Final = 27
 ALTERED: Final = 46
 GROUP_ALTERED: Final = 47
 
@@ -53,6 +63,8 @@ _DEAD: Final = struct.Struct("<B7xQQQQQ")
 _NOTED: Final = struct.Struct("<B7xQQQ")
 _REPEATED: Final = struct.Struct("<BBHIQQQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
+_SHARED: Final = struct.Struct("<BBHIQIIQQQ")
+_TARGET: Final = struct.Struct("<QQ")
 
 
 class Published(NamedTuple):
@@ -78,6 +90,38 @@ class Moved(NamedTuple):
     first_sequence: int
     level: int
     time_ms: int
+    block: bytes
+
+
+class PublishedTo(NamedTuple):
+    """A block came through an exchange and entered the logs of its durable targets: (queue, first offset) each.
+
+    All of them, or after a crash none (I5). Without targets the exchange's stream alone goes on: nothing but memory
+    took it (``level`` says memory), or no queue did. ``continues``: it is of the same publish as the fact before it.
+    """
+
+    exchange: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    level: int
+    time_ms: int
+    targets: tuple[tuple[int, int], ...]
+    continues: bool
+    block: bytes
+
+
+class MovedTo(NamedTuple):
+    """Storage keeps a block that several queues need at a new place: the same fields, the block copied."""
+
+    exchange: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    level: int
+    time_ms: int
+    targets: tuple[tuple[int, int], ...]
+    continues: bool
     block: bytes
 
 
@@ -244,9 +288,45 @@ class ProducersExpired(NamedTuple):
     producers: tuple[int, ...]
 
 
+class ExchangeDeclared(NamedTuple):
+    """An exchange came to be."""
+
+    exchange: int
+    name: str
+    settings: ExchangeSettings
+    time_ms: int
+
+
+class ExchangeDeleted(NamedTuple):
+    """An exchange is gone, with the bindings from it and to it."""
+
+    exchange: int
+
+
+class Bound(NamedTuple):
+    """A binding came to be. ``destination`` is (kind, number), ``arguments`` canonical JSON."""
+
+    exchange: int
+    destination: tuple[str, int]
+    routing_key: str
+    arguments: str
+
+
+class Unbound(NamedTuple):
+    """A binding is gone."""
+
+    exchange: int
+    destination: tuple[str, int]
+    routing_key: str
+    arguments: str
+
+
+ExchangeFact = ExchangeDeclared | ExchangeDeleted | Bound | Unbound
 Fact = (
     Published
     | Moved
+    | PublishedTo
+    | MovedTo
     | Leased
     | Acked
     | Discarded
@@ -265,7 +345,33 @@ Fact = (
     | Paused
     | ProducerOpened
     | ProducersExpired
+    | ExchangeFact
 )
+
+
+def shared_record(fact: PublishedTo | MovedTo) -> tuple[bytes, bytes, bytes]:
+    """Return the 48 bytes before the block, the block, and the targets behind it."""
+    kind = PUBLISHED_TO if type(fact) is PublishedTo else MOVED_TO
+    exchange, count, producer, sequence, level, time_ms, targets, continues, block = fact
+    header = _SHARED.pack(
+        kind, level, len(targets), count, exchange, len(block), continues, producer, sequence, time_ms
+    )
+    return header, block, b"".join([_TARGET.pack(*target) for target in targets])
+
+
+def decode_shared(payload: bytes | memoryview, *, with_block: bool = True) -> PublishedTo | MovedTo:
+    """Return the fact of a PUBLISHED_TO or MOVED_TO record; recovery leaves the block where it is."""
+    kind, level, _, count, exchange, size_bytes, continues, producer, sequence, time_ms = _SHARED.unpack_from(payload)
+    end = _SHARED.size + size_bytes
+    block = bytes(payload[_SHARED.size : end]) if with_block else b""
+    targets = tuple(_TARGET.iter_unpack(payload[end:]))
+    make = PublishedTo if kind == PUBLISHED_TO else MovedTo
+    return make(exchange, count, producer, sequence, level, time_ms, targets, bool(continues), block)
+
+
+def block_bytes_of(payload: bytes | memoryview) -> int:
+    """Return the size of the block in a PUBLISHED_TO or MOVED_TO record."""
+    return int(_SHARED.unpack_from(payload)[5])
 
 
 def published_header(fact: Published | Moved) -> bytes:
@@ -296,12 +402,14 @@ def encode(fact: Fact) -> bytes:
     if isinstance(fact, Repeated):
         queue, offset, count, producer, sequence, time_ms = fact
         return _REPEATED.pack(REPEATED, 0, 0, count, queue, offset, producer, sequence, time_ms)
+    if isinstance(fact, (PublishedTo, MovedTo)):
+        return b"".join(shared_record(fact))
     return _encode_json(fact)
 
 
 def _encode_json(fact: DefinitionFact) -> bytes:
     fields: dict[str, Any] = fact._asdict()
-    if isinstance(fact, (Declared, GroupDeclared, Altered, GroupAltered)):
+    if isinstance(fact, (Declared, GroupDeclared, Altered, GroupAltered, ExchangeDeclared)):
         fields["settings"] = fact.settings.as_map()
     return bytes((_JSON_KINDS[type(fact)],)) + json.dumps(fields).encode()
 
@@ -334,6 +442,8 @@ def decode(payload: bytes | memoryview) -> Fact:
     if kind == REPEATED:
         _, _, _, count, queue, offset, producer, sequence, time_ms = _REPEATED.unpack_from(payload)
         return Repeated(queue, offset, count, producer, sequence, time_ms)
+    if kind in (PUBLISHED_TO, MOVED_TO):
+        return decode_shared(payload)
     return _decode_json(kind, bytes(payload[1:]))
 
 
@@ -347,6 +457,7 @@ DefinitionFact = (
     | Paused
     | ProducerOpened
     | ProducersExpired
+    | ExchangeFact
 )
 
 _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
@@ -359,6 +470,10 @@ _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
     PAUSED: Paused,
     PRODUCER_OPENED: ProducerOpened,
     PRODUCERS_EXPIRED: ProducersExpired,
+    EXCHANGE_DECLARED: ExchangeDeclared,
+    EXCHANGE_DELETED: ExchangeDeleted,
+    BOUND: Bound,
+    UNBOUND: Unbound,
 }
 _JSON_KINDS: Final = {fact: kind for kind, fact in _JSON_FACTS.items()}
 
@@ -373,4 +488,8 @@ def _decode_json(kind: int, payload: bytes) -> Fact:
         fields["settings"] = GroupSettings(**fields["settings"])
     elif kind == PRODUCERS_EXPIRED:
         fields["producers"] = tuple(fields["producers"])
+    elif kind == EXCHANGE_DECLARED:
+        fields["settings"] = ExchangeSettings(**fields["settings"])
+    elif kind in (BOUND, UNBOUND):
+        fields["destination"] = tuple(fields["destination"])
     return _JSON_FACTS[kind](**fields)

@@ -8,11 +8,12 @@ from typing import Final
 from penstock.core.broker import Broker, Confirm
 from penstock.core.definitions import find_queue
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published
+from penstock.core.fanout import ExchangeRoute, publish_through
 from penstock.core.intake import Intake, take_in
 from penstock.core.queue import Queue, Stream
 from penstock.core.session import Route, Session
 from penstock.core.storing import Publication, store
-from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, Refused
+from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED
 
 MEMORY_OVERRUN_BYTES: Final = 64 * 1024 * 1024
 """What a memory queue may hold beyond its bound: the windows of the producers whose confirms it holds back. Past it
@@ -21,18 +22,11 @@ _new: Final = tuple.__new__
 """Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
 
 
-def open_route(
-    broker: Broker, session: Session, number: int, exchange: str, routing_key: str, routes_max: int
-) -> Queue:
-    """Resolve where route ``number`` of this session leads. The default exchange routes by queue name (AMQP 0-9-1)."""
-    if not session.producer:
-        raise Refused("no-producer", "open a producer before a route")
-    if exchange:
-        raise Refused("unknown-exchange", f"there is no exchange {exchange!r}; the default exchange is ''")
-    if number not in session.routes and len(session.routes) >= routes_max:
-        raise Refused("limit-reached", f"a connection may have {routes_max} routes; close some")
-    queue = find_queue(broker, routing_key)
-    session.routes[number] = Route(exchange, routing_key, queue, queue.stream_of(session.producer))
+def open_route(broker: Broker, session: Session, number: int, queue_name: str, routes_max: int) -> Queue:
+    """Resolve where route ``number`` of this session leads: the default exchange routes by queue name (AMQP 0-9-1)."""
+    session.check_route(number, routes_max)
+    queue = find_queue(broker, queue_name)
+    session.routes[number] = Route("", queue_name, queue, queue.stream_of(session.producer))
     return queue
 
 
@@ -49,6 +43,9 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
             continue
         queue = route.queue
         if queue.deleted:
+            if isinstance(route, ExchangeRoute):
+                publish_through(broker, session, route, publication, now_ms)
+                continue
             found = broker.names.get(route.routing_key)
             if found is None:
                 session.confirms_in_line = True

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from penstock.core.values import DEADLINE_STEP_MS
+from penstock.core.values import DEADLINE_STEP_MS, Refused
 
 if TYPE_CHECKING:
     from penstock.core.group import Group
@@ -233,6 +233,13 @@ class Session:
         self._deadlines = deadlines
         self._tags: list[int] = []
         self.leases: list[Lease] = []
+
+    def check_route(self, number: int, routes_max: int) -> None:
+        """Raise Refused (no-producer, limit-reached) unless a route may be opened under this number."""
+        if not self.producer:
+            raise Refused("no-producer", "open a producer before a route")
+        if number not in self.routes and len(self.routes) >= routes_max:
+            raise Refused("limit-reached", f"a connection may have {routes_max} routes; close some")
 
     def lease(
         self,

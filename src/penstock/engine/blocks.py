@@ -2,7 +2,7 @@
 
 The cache is first in, first out within ``cache_bytes``; what left it is read back from the journal. A block that is not
 durable yet never leaves: it could not be read back. Live bytes are counted per journal segment, so that cleaning knows
-what a segment still holds.
+what a segment still holds: a block of several queues (``shared.py``) once, until the last of them is done with it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from penstock.core.facts import PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
 from penstock.core.log import BlockRef
 from penstock.engine.interface import StoredBlock
+from penstock.engine.shared import SharedBlocks
 from penstock.storage.format import OFFSET_BITS, segment_of
 
 MEMORY_POSITION: Final = 1 << 63
@@ -30,6 +31,7 @@ class BlockStore:
         self.cache_bytes = 0
         self.durable_position = 0
         self.live_bytes_by_segment: Counter[int] = Counter()
+        self.shared = SharedBlocks()
         self._cache: OrderedDict[int, StoredBlock] = OrderedDict()  # a dict finds its first entry ever more slowly
         self._memory: dict[int, StoredBlock] = {}
         self._next_memory = MEMORY_POSITION
@@ -68,10 +70,13 @@ class BlockStore:
 
     def drop(self, blocks: list[BlockRef]) -> None:
         """Forget blocks that no group needs any more."""
+        shared = self.shared if len(self.shared) else None
         for block in blocks:
             position = block.position
             if position & MEMORY_POSITION:
                 del self._memory[position]
+                continue
+            if shared is not None and not shared.release(position):
                 continue
             self.forget_live(position, block.size_bytes)
             stored = self._cache.pop(position, None)
@@ -100,6 +105,6 @@ class BlockStore:
 
 
 def parse_stored(payload: bytes | memoryview) -> StoredBlock:
-    """Return the block and time of a PUBLISHED or MOVED record."""
+    """Return the block and time of a PUBLISHED or MOVED record, or of the part before the targets of a shared one."""
     time_ms = PUBLISHED_HEADER.unpack_from(payload)[8]
     return time_ms, bytes(payload[PUBLISHED_HEADER_BYTES:])

@@ -26,17 +26,20 @@ from penstock.core.facts import (
     Fact,
     Held,
     Moved,
+    MovedTo,
     Noted,
     Published,
+    PublishedTo,
     encode,
     published_header,
+    shared_record,
 )
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Session
 from penstock.core.storing import Publication
-from penstock.core.values import MEMORY, REFUSED, SYNCED, WRITTEN, Refusal, Refused
+from penstock.core.values import MEMORY, REFUSED, WRITTEN, Refusal, Refused
 from penstock.engine import replies, requests
 from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
@@ -85,6 +88,11 @@ class Commit:
     pending: Pending
 
 
+def _goes_on(fact: Fact) -> bool:
+    """True when a fact has to be in one batch with the one before it."""
+    return isinstance(fact, _SECOND_HALVES) or (isinstance(fact, PublishedTo) and fact.continues)
+
+
 class Engine:
     """One broker's data plane. All methods are called from one thread."""
 
@@ -130,7 +138,7 @@ class Engine:
 
     def record(self, fact: Fact) -> int:
         """Stage a fact in the gathering batch."""
-        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not isinstance(fact, _SECOND_HALVES):
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not _goes_on(fact):
             self._close_batch()
         if isinstance(fact, (Published, Moved)):
             block = fact.block
@@ -139,9 +147,23 @@ class Engine:
             self.blocks.add(position, fact.time_ms, block)
             self.recorded_bytes += size_bytes
             return position
+        if isinstance(fact, (PublishedTo, MovedTo)):
+            return self._record_shared(fact)
         record = encode(fact)
         self.recorded_bytes += len(record)
         return self._stage((record,), len(record))
+
+    def _record_shared(self, fact: PublishedTo | MovedTo) -> int:
+        """Stage a block that came through an exchange, and count it as live, once, if any queue needs it."""
+        parts = shared_record(fact)
+        size_bytes = sum(map(len, parts))
+        position = self._stage(parts, size_bytes)
+        self.recorded_bytes += size_bytes
+        if fact.targets:
+            self.blocks.add(position, fact.time_ms, fact.block)
+            if len(fact.targets) > 1:
+                self.blocks.shared.add(position, len(fact.targets))
+        return position
 
     def hold(self, fact: Published) -> int:
         """Keep a memory queue's block."""
@@ -182,6 +204,11 @@ class Engine:
             publishing.publish(self.broker, self.broker.sessions[session], entries, self.clock_ms())
         self._unconfirmed[session] += count
         self.wake()
+
+    def way_of(self, session: int, route: int) -> tuple[str, str] | None:
+        """Return the exchange and routing key of a route, None when it is not open."""
+        found = self.broker.sessions[session].routes.get(route)
+        return None if found is None else (found.exchange, found.routing_key)
 
     def settle(
         self, session: int, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, request: int
@@ -278,7 +305,7 @@ class Engine:
 
     def written(self, commit: Commit) -> None:
         """The batch is with the operating system: confirms of that level leave, unless an older one waits (I9)."""
-        waiting = {confirm.session for confirm in commit.pending.confirms if confirm.level == SYNCED}
+        waiting = {confirm.session for confirm in commit.pending.confirms if confirm.level != WRITTEN}
         early = [c for c in commit.pending.confirms if c.level == WRITTEN and c.session not in waiting]
         if early:
             left = set(map(id, early))

@@ -15,7 +15,18 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from penstock.core.facts import MOVED, PUBLISHED, PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES, Moved
+from penstock.core.facts import (
+    MOVED,
+    MOVED_TO,
+    PUBLISHED,
+    PUBLISHED_HEADER,
+    PUBLISHED_HEADER_BYTES,
+    PUBLISHED_TO,
+    Moved,
+    MovedTo,
+    decode_shared,
+)
+from penstock.engine.exchange_snapshots import ExchangesFrozen
 from penstock.engine.recovery import snapshot_head, snapshot_queue
 from penstock.storage.format import segment_of
 
@@ -105,7 +116,12 @@ class Housekeeping:
     def _snapshot(self) -> Cycle:
         broker = self._engine.broker
         position = self._journal.next_position
-        parts: list[tuple[bytes, ...]] = [(snapshot_head(broker, self._engine.clock_ms()),)]
+        exchanges = ExchangesFrozen(broker.exchanges)
+        head = snapshot_head(broker, self._engine.clock_ms(), exchanges.part_count)
+        parts: list[tuple[bytes, ...]] = [(head,), (self._engine.blocks.shared.positions(),)]
+        for chunk in exchanges.parts():
+            parts.append((chunk,))
+            yield Pause()
         sliced_bytes = sliced_queues = 0
         for number in list(broker.queues):
             queue = broker.queues.get(number)
@@ -141,6 +157,8 @@ class Housekeeping:
                 for position, payload in batch.records:
                     if payload[0] in (PUBLISHED, MOVED):
                         moved_bytes += self._move(position, payload)
+                    elif payload[0] in (PUBLISHED_TO, MOVED_TO):
+                        moved_bytes += self._move_shared(position, payload)
                 if moved_bytes > SLICE_BYTES:
                     moved_bytes = 0
                     self._engine.wake()
@@ -168,3 +186,25 @@ class Housekeeping:
         queue.log.relocate(first, engine.record(fact))
         engine.blocks.forget_live(position, len(payload))
         return len(payload)
+
+    def _move_shared(self, position: int, payload: memoryview) -> int:
+        """Append a block again for every queue that still needs it here; return its size or 0."""
+        engine = self._engine
+        stored = decode_shared(payload, with_block=False)
+        needed = []
+        for number, first in stored.targets:
+            queue = engine.broker.queues.get(number)
+            if queue is not None and queue.log.position_of(first) == position:
+                needed.append((queue, first))
+        if not needed:
+            return 0
+        fact = MovedTo(*decode_shared(payload))._replace(
+            targets=tuple((queue.number, first) for queue, first in needed)
+        )
+        moved_to = engine.record(fact)
+        size_bytes = PUBLISHED_HEADER_BYTES + len(fact.block)
+        for queue, first in needed:
+            queue.log.relocate(first, moved_to)
+            if engine.blocks.shared.release(position):
+                engine.blocks.forget_live(position, size_bytes)
+        return size_bytes

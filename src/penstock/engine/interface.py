@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
+from penstock.core.broker import BlockReader
 from penstock.core.log import BlockRef
 from penstock.core.operands import HEADERS, KEYS, PROPERTIES
 from penstock.core.values import Refusal
@@ -89,23 +90,15 @@ class BlockColumns(NamedTuple):
     properties: list[dict[str, Any] | None] | None = None
 
 
-class BlockCodec(Protocol):
+class BlockCodec(BlockReader, Protocol):
     """What the engine asks of the block format, which it does not know itself."""
 
     def columns(self, block: bytes, wanted: frozenset[str]) -> BlockColumns:
         """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
         ...
 
-    def slice(self, block: bytes, start: int, stop: int) -> bytes:
-        """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
-        ...
-
     def keys(self, block: bytes) -> Sequence[str | None]:
         """Return the key of each message; None where it has none, or one that cannot be decoded."""
-        ...
-
-    def message_ids(self, block: bytes) -> Sequence[str | None]:
-        """Return the message id of each message; empty when none has one."""
         ...
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
@@ -123,6 +116,8 @@ class EngineLimits:
 
     queues_max: int = 100_000
     groups_per_queue_max: int = 1000
+    exchanges_max: int = 10_000
+    bindings_max: int = 100_000
     routes_per_session_max: int = 65_536
     consumers_per_session_max: int = 65_536
     prefetch_messages_max: int = 100_000

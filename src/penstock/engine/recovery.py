@@ -21,9 +21,12 @@ from penstock.core.facts import (
     HELD,
     LEASED,
     MOVED,
+    MOVED_TO,
     NOTED,
     PUBLISHED,
     PUBLISHED_HEADER,
+    PUBLISHED_HEADER_BYTES,
+    PUBLISHED_TO,
     REPEATED,
     RESUMED,
     Altered,
@@ -32,14 +35,19 @@ from penstock.core.facts import (
     GroupAltered,
     GroupDeclared,
     GroupDeleted,
+    MovedTo,
     Paused,
+    block_bytes_of,
     decode,
+    decode_shared,
 )
 from penstock.core.group import Group
+from penstock.core.matching import Destination
 from penstock.core.queue import Queue, SequenceRun, Stream
 from penstock.core.ranges import RangeSet
 from penstock.core.runs import RunState
 from penstock.core.values import Failure, GroupSettings, QueueSettings
+from penstock.engine.exchange_snapshots import exchange_fingerprints, restore_part
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -69,7 +77,11 @@ class Recovery:
         broker.next_producer = state["next_producer"]
         broker.producers = {int(producer): last_ms for producer, last_ms in state["producers"].items()}
         self.last_ms = state["time_ms"]
-        for part in parts[1:]:
+        self._engine.blocks.shared.restore(parts[1])
+        queues_start = 2 + state["exchange_parts"]
+        for part in parts[2:queues_start]:
+            restore_part(broker.exchanges, part)
+        for part in parts[queues_start:]:
             number, applied = _restore_queue(broker, part)
             self._applied[number] = applied
 
@@ -92,6 +104,8 @@ class Recovery:
                 queue = queues.get(number)
                 if queue is not None and position >= applied.get(number, 0):
                     queue.log.relocate(first, position)
+            elif kind in (PUBLISHED_TO, MOVED_TO):
+                self._replay_shared(position, payload)
             elif kind in _QUEUE_FACTS:
                 number = _QUEUE_NUMBER.unpack_from(payload, 8)[0]
                 if number in queues and position >= applied.get(number, 0):
@@ -104,17 +118,35 @@ class Recovery:
         """Everything is applied: make it ready to serve."""
         engine = self._engine
         engine.broker.reopen()
-        count_live = engine.blocks.count_live
+        count_live, claim = engine.blocks.count_live, engine.blocks.shared.claim
         for queue in engine.broker.queues.values():
             for block in queue.log.all_blocks():
-                count_live(block.position, block.size_bytes)
+                if claim(block.position):
+                    count_live(block.position, block.size_bytes)
+        engine.blocks.shared.settle()
         engine.blocks.durable_position = engine.journal.durable_position
+
+    def _replay_shared(self, position: int, payload: memoryview) -> None:
+        """Apply a block of several queues to those whose state is older than it."""
+        broker, applied = self._engine.broker, self._applied
+        fact = decode_shared(payload, with_block=False)
+        if len(fact.targets) > 1:
+            self._engine.blocks.shared.add(position, 0)
+        targets = tuple(target for target in fact.targets if position >= applied.get(target[0], 0))
+        if isinstance(fact, MovedTo):
+            for number, first in targets:
+                if (queue := broker.queues.get(number)) is not None:
+                    queue.log.relocate(first, position)
+        else:
+            size_bytes = PUBLISHED_HEADER_BYTES + block_bytes_of(payload)
+            broker.apply_published_to(fact, targets, size_bytes, position)
 
     def _replay_definition(self, position: int, payload: memoryview) -> None:
         fact, broker = decode(payload), self._engine.broker
         if isinstance(fact, Declared) and fact.queue in broker.queues:
             return
         if isinstance(fact, Deleted) and fact.queue not in broker.queues:
+            broker.exchanges.forget(Destination.to_queue(fact.queue))
             return
         if isinstance(fact, (GroupDeclared, GroupDeleted, Altered, GroupAltered, Paused)) and (
             fact.queue not in broker.queues or position < self._applied.get(fact.queue, 0)
@@ -123,14 +155,18 @@ class Recovery:
         broker.apply(fact)
 
 
-def snapshot_head(broker: Broker, time_ms: int) -> bytes:
-    """The part of a snapshot that belongs to no queue."""
+def snapshot_head(broker: Broker, time_ms: int, exchange_parts: int) -> bytes:
+    """The part of a snapshot that belongs to no queue.
+
+    The positions of shared blocks follow it, then ``exchange_parts`` parts of exchanges, then a part for each queue.
+    """
     return json.dumps(
         {
             "next_number": broker.next_number,
             "next_producer": broker.next_producer,
             "producers": broker.producers,
             "time_ms": time_ms,
+            "exchange_parts": exchange_parts,
         }
     ).encode()
 
@@ -233,6 +269,7 @@ def _restore_streams(queue: Queue, streams: list[Any]) -> None:
 def fingerprint(broker: Broker) -> Iterator[Any]:
     """The durable state as comparable values: equal states, equal sequences (I18)."""
     yield broker.next_number, broker.next_producer, sorted(broker.producers)
+    yield from exchange_fingerprints(broker.exchanges)
     for number in sorted(broker.queues):
         queue = broker.queues[number]
         yield number, queue.name, queue.settings, queue.group.number, queue.paused

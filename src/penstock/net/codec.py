@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
+from penstock.core.matching import MessageView
 from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
@@ -15,6 +17,10 @@ _BITS: Final = {
     "headers": blocks.COLUMN_HEADERS,
     "properties": blocks.COLUMN_PROPERTIES,
 }
+
+
+_routing_column: Final = lru_cache(1024)(blocks.encode_routing)
+"""One route's blocks come one after the other."""
 
 
 class WireBlockCodec:
@@ -53,6 +59,27 @@ class WireBlockCodec:
             return ()
         ids = [properties and properties.get("message_id") for properties in columns]
         return [one if type(one) is str else None for one in ids]
+
+    def views(self, block: bytes) -> list[MessageView] | None:
+        """Return key and headers of each message, None when their columns cannot be decoded."""
+        try:
+            keys = blocks.decode_column(block, blocks.COLUMN_KEYS)
+            headers = blocks.decode_column(block, blocks.COLUMN_HEADERS)
+        except WireError:
+            return None
+        count = blocks.block_count(block)
+        pairs = zip(keys or [None] * count, headers or [None] * count, strict=True)
+        return [MessageView(key, found or {}) for key, found in pairs]
+
+    def came_by(self, block: bytes, exchange: str, routing_key: str) -> bytes | None:
+        """Return the block with this routing column: as it is, or added; None when it names another way."""
+        column = _routing_column(exchange, routing_key)
+        if blocks.carries_routing(block, column):
+            return block
+        named = blocks.decode_routing(block) if blocks.block_columns(block) & blocks.COLUMN_ROUTING else None
+        if named is None:
+            return blocks.with_routing(block, column)
+        return block if named == (exchange, routing_key) else None
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""

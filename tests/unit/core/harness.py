@@ -47,7 +47,7 @@ class Core:
         return session
 
     def route(self, session: Session, number: int, queue: str) -> Queue:
-        return publishing.open_route(self.broker, session, number, "", queue, 100)
+        return publishing.open_route(self.broker, session, number, queue, 100)
 
     def publish(self, session: Session, *blocks: tuple[int, int], route: int = 1, block: bytes = BLOCK) -> None:
         """Publish blocks of (first sequence, count)."""

@@ -201,7 +201,7 @@ def test_a_snapshot_taken_while_a_purge_drains_restores_what_is_needed() -> None
     world.run()
     world.request("queue_purge", queue="jobs")
     assert world.engine.broker.names["jobs"].log.block_count
-    parts = [snapshot_head(world.engine.broker, 1_000)]
+    parts = [snapshot_head(world.engine.broker, 1_000, 0), b""]
     position = world.journal.next_position
     parts += [b"".join(snapshot_queue(queue, position)) for queue in world.engine.broker.queues.values()]
     world.run()

@@ -74,3 +74,22 @@ def test_a_column_that_cannot_be_decoded_is_absent() -> None:
     block = encode_block([b"a"], keys=[5], headers=[{"h": 1}])  # type: ignore[list-item]
 
     assert CODEC.columns(block, COLUMNS) == BlockColumns([b"a"], headers=[{"h": 1}])
+
+
+def test_views_are_keys_and_headers_of_each_message() -> None:
+    block = encode_block([b"a", b"b"], keys=["k", None], headers=[None, {"h": 1}])
+
+    assert CODEC.views(block) == [("k", {}), (None, {"h": 1})]
+    assert CODEC.views(encode_block([b"a", b"b"])) == [(None, {}), (None, {})]
+    assert CODEC.views(encode_block([b"a"], keys=[5])) is None  # type: ignore[list-item]
+    assert CODEC.views(encode_block([b"a"], headers=["h"])) is None  # type: ignore[list-item]
+
+
+def test_the_way_is_added_kept_or_refused() -> None:
+    plain = encode_block([b"a"])
+    routed = CODEC.came_by(plain, "events", "k")
+
+    assert routed == encode_block([b"a"], routing=("events", "k"))
+    assert CODEC.came_by(routed, "events", "k") is routed
+    assert CODEC.came_by(routed, "events", "l") is None
+    assert CODEC.came_by(routed, "other", "k") is None

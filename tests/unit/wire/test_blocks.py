@@ -377,3 +377,34 @@ def test_checking_builds_nothing_and_keeps_little() -> None:
         CHECKER.check(encode_block([bytes(1_000)] * 200, keys=["k"] * 200))
 
     assert len(structure._spare) == 1
+
+
+# Routing
+
+
+def test_the_way_can_be_read_alone() -> None:
+    block = encode_block(*FULL)
+
+    assert (blocks.decode_routing(block), blocks.block_count(block)) == (FULL.routing, 3)
+    assert blocks.decode_routing(encode_block([b"x"])) is None
+
+
+def test_the_way_can_be_written_into_a_block() -> None:
+    column = blocks.encode_routing("events", "orders.new")
+    block = blocks.with_routing(encode_block(*FULL), column)
+    CHECKER.check(block)
+
+    assert decode_block(block) == FULL._replace(routing=("events", "orders.new"))
+    assert blocks.carries_routing(block, column)
+    assert not blocks.carries_routing(block, blocks.encode_routing("events", "orders.old"))
+    assert not blocks.carries_routing(encode_block([b"x" + column]), column)
+    assert blocks.with_routing(block, b"") == encode_block(*FULL._replace(routing=None))
+
+
+@pytest.mark.parametrize("bodies", [[b"one"], [b"one", b"two"]])
+def test_checking_says_whether_a_block_names_the_way_it_comes(bodies: list[bytes]) -> None:
+    plain = encode_block(bodies)
+    keyed = encode_block(bodies, keys=["k"] * len(bodies))
+
+    assert (CHECKER.check(plain), CHECKER.check(keyed)) == (0, 0)
+    assert CHECKER.check(encode_block(bodies, routing=("e", "k"))) == blocks.COLUMN_ROUTING

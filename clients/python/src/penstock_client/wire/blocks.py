@@ -130,12 +130,15 @@ class BlockChecker:
     def __init__(self, body_bytes_max: int) -> None:
         self.body_bytes_max = body_bytes_max
 
-    def check(self, block: bytes) -> None:
-        """Raise WireError (BAD_BLOCK, BODY_TOO_LARGE) unless ``block`` is well formed and within the limits."""
+    def check(self, block: bytes) -> int:
+        """Raise WireError (BAD_BLOCK, BODY_TOO_LARGE) unless ``block`` is well formed and within the limits.
+
+        Returns COLUMN_ROUTING when the block says by which exchange and routing key it comes, else 0.
+        """
         size, count, bits, _, column_bytes = _SUMMARY.unpack_from(block)
         if count > 1:
             self._check_several(block, size, count, column_bytes)
-            return
+            return bits & COLUMN_ROUTING  # type: ignore[no-any-return]
         elements, header_bytes = structure.array_extent(block, BLOCK_HEADER_BYTES)
         start = BLOCK_HEADER_BYTES + header_bytes
         body_bytes = structure.bin_bytes(block, start, column_bytes - header_bytes) if elements == 1 else -1
@@ -151,6 +154,7 @@ class BlockChecker:
                 )
                 raise WireError(ErrorCode.BAD_BLOCK, message)
             _check_columns(block, 1, first=1)
+        return bits & COLUMN_ROUTING  # type: ignore[no-any-return]
 
     def _check_several(self, block: bytes, size: int, count: int, column_bytes: int) -> None:
         if size > BLOCK_BYTES_MULTI_MAX or count > BLOCK_COUNT_MAX:
@@ -247,6 +251,28 @@ def _slice_column(column: bytes, count: int, start: int, stop: int) -> bytes:
     except ValueError as error:
         raise WireError(ErrorCode.BAD_BLOCK, f"a column that does not hold {count} elements") from error
     return structure.array_header(stop - start) + rest[:taken]
+
+
+def decode_routing(block: bytes) -> tuple[str, str] | None:
+    """Return exchange and routing key, None where the block does not name them. Raises WireError (BAD_BLOCK)."""
+    column = _split_columns(block)[_ROUTING]
+    return _routing(column) if column else None
+
+
+def encode_routing(exchange: str, routing_key: str) -> bytes:
+    """Return the routing column of blocks that come by this exchange and routing key."""
+    return _pack((exchange, routing_key))
+
+
+def carries_routing(block: bytes, column: bytes) -> bool:
+    """True when this is the block's routing column, byte for byte."""
+    return _SIZES.unpack_from(block)[_ROUTING] == len(column) and block.endswith(column)
+
+
+def with_routing(block: bytes, column: bytes) -> bytes:
+    """Return ``block`` with another routing column, everything else copied without decoding it."""
+    *columns, _ = _split_columns(block)
+    return _assemble(_SUMMARY.unpack_from(block)[1], [*columns, column])
 
 
 def decode_properties(block: bytes) -> list[Properties | None] | None:

@@ -1,0 +1,218 @@
+"""Publishing through an exchange: one block into the logs of all its queues, by one fact.
+
+    route --> plan: which queues (kept with the route until a binding changes)
+                |
+                +-- the same for the whole block: one fact that holds the block once and names every queue
+                +-- by content (headers, hash of a key): the block is cut where its messages part ways, a fact for each
+                    part, all in one batch of the journal: after a crash all of the block is there or none (I5)
+
+Memory queues hold a copy of their own and are in no fact. A confirm then says ``memory``, the weakest of what is true,
+and still waits for the fact of the others: so confirms of a stream stay in order (I9), and none says more than holds.
+A part that no queue takes is refused, unless its producer said that this is no error: then that is a fact, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from penstock.core.bindings import find_exchange
+from penstock.core.broker import Broker, Confirm
+from penstock.core.exchange_settings import check_routing_key
+from penstock.core.exchanges import Exchange, ExchangeStream
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, PublishedTo
+from penstock.core.queue import Queue, Stream
+from penstock.core.routing import Plan, plan_for, plan_of
+from penstock.core.session import Route, Session
+from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, QueueSettings
+
+FANOUT_QUEUES_MAX: Final = 4096
+"""Queues that one message may go to: about 5 ms of the loop, and 64 KiB of targets in the record."""
+FANOUT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""A block's bytes times its queues. It is stored once, and sent as often as it has queues (SEMANTICS 21)."""
+
+NOWHERE: Final = Queue(0, 0, "", QueueSettings(), 0, 0)
+"""What a route through an exchange has for its queue: deleted, so that publishing looks again."""
+NOWHERE.deleted = True
+
+_NO_STREAM: Final = Stream()
+"""A route through an exchange has its stream there."""
+
+Publication = tuple[int, int, int, int, bytes]
+"""(route, level, first sequence, count, block)"""
+
+
+class ExchangeRoute(Route):
+    """A route through an exchange, with the plan that holds while ``version`` is that of the exchanges."""
+
+    __slots__ = ("mandatory", "plan", "source", "version")
+
+    def __init__(self, exchange: Exchange, routing_key: str, mandatory: bool) -> None:
+        super().__init__(exchange.name, routing_key, NOWHERE, _NO_STREAM)
+        self.source = exchange
+        self.mandatory = mandatory
+        self.plan = Plan(())
+        self.version = 0
+
+    def current_plan(self, broker: Broker) -> Plan:
+        """Return where messages go as bindings are now."""
+        if self.version != broker.exchanges.version:
+            self.plan = plan_of(broker, self.source, self.routing_key)
+            self.version = broker.exchanges.version
+        return self.plan
+
+
+class _Part(NamedTuple):
+    """Neighbours of a block that go to the same queues, and how many cycles were broken on their ways."""
+
+    first: int
+    end: int
+    plan: Plan
+    cycles: int
+
+
+def open_exchange_route(
+    broker: Broker, session: Session, number: int, exchange: str, routing_key: str, mandatory: bool, routes_max: int
+) -> Exchange:
+    """Have route ``number`` of a session lead through an exchange. Raises Refused (unknown-exchange, bad-binding)."""
+    session.check_route(number, routes_max)
+    source = find_exchange(broker, exchange)
+    session.routes[number] = ExchangeRoute(source, check_routing_key(routing_key), mandatory)
+    return source
+
+
+def publish_through(broker: Broker, session: Session, route: ExchangeRoute, block: Publication, now_ms: int) -> None:
+    """Store a block in every queue that its exchange leads to; its confirms go to ``broker.confirms``.
+
+    There is one confirm for each part of the block, in order: nearly always one for all of it.
+    """
+    broker.confirms += _Publish(broker, session, route, block, now_ms).confirms()
+
+
+class _Publish:
+    """One block on its way through an exchange."""
+
+    def __init__(
+        self, broker: Broker, session: Session, route: ExchangeRoute, publication: Publication, now_ms: int
+    ) -> None:
+        self._broker = broker
+        self._session = session
+        self._route = route
+        self._number, self._level, self._first, self._count, self._block = publication
+        self._now_ms = now_ms
+        self._recorded = False
+
+    def confirms(self) -> list[Confirm]:
+        route, exchanges = self._route, self._broker.exchanges
+        if route.source.deleted:
+            found = exchanges.names.get(route.exchange)
+            if found is None:
+                return [self._refused("unknown-exchange")]
+            route.source, route.version = found, 0
+        stream = route.source.stream_of(self._session.producer)
+        if self._first <= stream.last_sequence:
+            return list(self._again(stream))
+        if self._broker.storage_full:
+            return [self._refused("disk-full")]
+        block = self._broker.block_reader.came_by(self._block, route.exchange, route.routing_key)
+        parts = self._parts(block) if block is not None else None
+        if block is None or parts is None:
+            return [self._refused("bad-block")]
+        self._block = block
+        return [self._take(part) for part in parts]
+
+    def _parts(self, block: bytes) -> list[_Part] | None:
+        """Cut the block where its messages part ways; None when what decides that cannot be decoded."""
+        plan = self._route.current_plan(self._broker)
+        if not plan.by_content:
+            return [_Part(0, self._count, plan, plan.cycles * self._count)]
+        views = self._broker.block_reader.views(block)
+        if views is None:
+            return None
+        parts: list[_Part] = []
+        for index, view in enumerate(views):
+            plan = plan_for(self._broker, self._route.source, self._route.routing_key, view)
+            last = parts[-1] if parts else None
+            if last is not None and last.plan.queues == plan.queues:
+                parts[-1] = last._replace(end=index + 1, cycles=last.cycles + plan.cycles)
+            else:
+                parts.append(_Part(index, index + 1, plan, plan.cycles))
+        return parts
+
+    def _take(self, part: _Part) -> Confirm:
+        source, count = self._route.source, part.end - part.first
+        code = self._refusal_of(part.plan)
+        if code:
+            source.unroutable += count if code == "unroutable" else 0
+            return self._refused(code, part.first, count)
+        source.cycles_broken += part.cycles
+        return self._store(part)
+
+    def _refusal_of(self, plan: Plan) -> str:
+        queues = plan.queues
+        if not queues:
+            return "unroutable" if self._route.mandatory else ""
+        if len(queues) > FANOUT_QUEUES_MAX or len(queues) * len(self._block) > FANOUT_BYTES_MAX:
+            return "limit-reached"
+        for queue in plan.memory:
+            if queue.log.live_bytes > queue.settings.memory_bytes_max:
+                return "limit-reached"
+        return ""
+
+    def _store(self, part: _Part) -> Confirm:
+        broker, queues, memory = self._broker, part.plan.queues, part.plan.memory
+        durable = queues[: len(queues) - len(memory)]
+        level = MEMORY if memory else self._level
+        count, sequence = part.end - part.first, self._first + part.first
+        block = self._block if count == self._count else broker.block_reader.slice(self._block, part.first, part.end)
+        offset = queues[0].log.next_offset if len(queues) == 1 else OFFSET_UNKNOWN
+        if memory:
+            self._hold(memory, sequence, count, block)
+            self._session.confirms_in_line = True
+        targets = tuple([(queue.number, queue.log.next_offset) for queue in durable])
+        fact = PublishedTo(
+            self._route.source.number, count, self._session.producer, sequence, level, self._now_ms, targets,
+            self._recorded, block if targets else b"",
+        )  # fmt: skip
+        position = broker.recorder.record(fact)
+        self._recorded = True
+        broker.apply_published_to(fact, targets, len(block) + PUBLISHED_HEADER_BYTES, position)
+        for queue in queues:
+            broker.published_queues[queue] = None
+        return self._confirm(STORED, level, sequence, count, offset)
+
+    def _hold(self, queues: tuple[Queue, ...], sequence: int, count: int, block: bytes) -> None:
+        """Put a copy into memory queues; their streams are the exchange's."""
+        for queue in queues:
+            fact = Published(
+                queue.number,
+                queue.log.next_offset,
+                count,
+                self._session.producer,
+                sequence,
+                MEMORY,
+                self._now_ms,
+                block,
+            )
+            position = self._broker.recorder.hold(fact)
+            queue.log.append(count, len(block) + PUBLISHED_HEADER_BYTES, position)
+
+    def _again(self, stream: ExchangeStream) -> Iterator[Confirm]:
+        """Say again what became of a block that was sent before: each stretch of it by its own outcome."""
+        cuts = stream.cuts(self._first, self._first + self._count)
+        for first, end in pairwise(cuts):
+            if not stream.was_taken(first):
+                yield self._refused("sequence-order", first - self._first, end - first)
+            else:
+                level = MEMORY if stream.was_in_memory(first) else self._level
+                if level == MEMORY:
+                    self._session.confirms_in_line = True
+                yield self._confirm(DUPLICATE, level, first, end - first, OFFSET_UNKNOWN)
+
+    def _refused(self, code: str, start: int = 0, count: int | None = None) -> Confirm:
+        count = self._count if count is None else count
+        return self._confirm(REFUSED, self._level, self._first + start, count, OFFSET_UNKNOWN, code)
+
+    def _confirm(self, status: int, level: int, first: int, count: int, offset: int, code: str = "") -> Confirm:
+        return Confirm(self._session.number, self._number, status, level, code, first, count, offset)

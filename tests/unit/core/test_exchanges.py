@@ -1,0 +1,39 @@
+"""Streams of exchanges: what became of each stretch of what was sent."""
+
+from __future__ import annotations
+
+from penstock.core.exchange_settings import ExchangeSettings
+from penstock.core.exchanges import Exchange, ExchangeStream
+from penstock.core.values import MEMORY, SYNCED
+
+
+def outcomes(stream: ExchangeStream, first: int, end: int) -> list[tuple[int, bool, bool]]:
+    return [(cut, stream.was_taken(cut), stream.was_in_memory(cut)) for cut in stream.cuts(first, end)[:-1]]
+
+
+def test_a_new_stream_has_seen_nothing() -> None:
+    assert outcomes(ExchangeStream(), 1, 5) == [(1, False, False)]
+
+
+def test_gaps_and_memory_cut_a_stretch() -> None:
+    stream = ExchangeStream()
+    stream.advance(1, 3, SYNCED)
+    stream.advance(6, 2, MEMORY)
+    stream.advance(8, 1, MEMORY)
+    stream.advance(9, 1, SYNCED)
+    assert outcomes(stream, 1, 12) == [
+        (1, True, False),
+        (4, False, False),
+        (6, True, True),
+        (9, True, False),
+        (10, False, False),
+    ]
+    assert outcomes(stream, 2, 4) == [(2, True, False)]
+    assert stream.values() == (9, [(4, 6)], [(6, 9)])
+
+
+def test_each_producer_has_a_stream_of_its_own() -> None:
+    exchange = Exchange(1, "x", ExchangeSettings(), 0)
+    exchange.stream_of(1).advance(1, 5, SYNCED)
+    assert exchange.stream_of(1).last_sequence == 5
+    assert exchange.stream_of(2).last_sequence == 0
