@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from clients.conformance.control_samples import COMMANDS, CONNECTION, GROUPS
 from clients.conformance.data_samples import DATA, REFUSED
+from clients.conformance.exchange_samples import EXCHANGES
 from clients.conformance.sample import Refused, Sample
 
 from penstock_client.wire import control
@@ -100,7 +101,7 @@ def document() -> dict[str, Any]:
         "protocol": f"{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}",
         "preamble": PREAMBLE.hex(),
         "error_codes": {code.label: int(code) for code in ErrorCode},
-        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + GROUPS + DATA],
+        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + GROUPS + EXCHANGES + DATA],
         "refused": [refused_document(refused) for refused in REFUSED],
     }
 

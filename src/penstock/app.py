@@ -269,6 +269,8 @@ def _engine_limits(settings: "Settings") -> EngineLimits:
     return EngineLimits(
         queues_max=limits.queues_max,
         groups_per_queue_max=limits.groups_per_queue_max,
+        exchanges_max=limits.exchanges_max,
+        bindings_max=limits.bindings_max,
         prefetch_messages_max=limits.prefetch_messages_max,
         prefetch_bytes_max=limits.prefetch_bytes_max,
         reply_bytes_max=limits.reply_bytes_max,

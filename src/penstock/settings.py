@@ -94,6 +94,8 @@ class LimitSettings(_Section):
     body_bytes_max: Bytes = Field(default=BODY_BYTES_MAX_DEFAULT, ge=KIB, le=BODY_BYTES_MAX_LIMIT)
     queues_max: int = Field(default=100_000, ge=1, le=10_000_000)
     groups_per_queue_max: int = Field(default=1_000, ge=1, le=100_000)
+    exchanges_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    bindings_max: int = Field(default=100_000, ge=1, le=10_000_000)
     prefetch_messages_max: int = Field(default=100_000, ge=1, le=1_000_000)
     prefetch_bytes_max: Bytes = Field(default=64 * MIB, ge=64 * KIB, le=GIB)
     reply_bytes_max: Bytes = Field(default=8 * MIB, ge=64 * KIB, le=GIB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core.definitions import find_queue
@@ -97,3 +98,7 @@ class Call(NamedTuple):
         """The group it names; for nil all that the queue's messages are kept for."""
         name = self.arguments.optional("group")
         return named_groups(self.queue(), name)
+
+
+Handler = Callable[[Call], dict[str, Any] | None]
+"""Carries out one command: returns its result, or None when it answers by itself later."""

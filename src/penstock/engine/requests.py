@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.core import definitions, delivery, groups, publishing, settling
+from penstock.core import definitions, delivery, fanout, groups, publishing, settling
 from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
 from penstock.engine import finding, group_requests, holder_requests, message_requests, replies
-from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
+from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call, Handler
 from penstock.engine.deadletters import Redrive
+from penstock.engine.exchange_requests import EXCHANGE_COMMANDS
 from penstock.engine.interface import DeliveryOut, StoredBlock
 
 if TYPE_CHECKING:
@@ -101,9 +101,15 @@ def _route_open(call: Call) -> dict[str, Any]:
     route = call.arguments.number("route", None, 0, U32_MAX)
     exchange = call.arguments.text("exchange", "")
     routing_key = call.arguments.text("routing_key", None)
+    mandatory = call.arguments.flag("mandatory", True)
     call.arguments.end()
-    limit = call.engine.limits.routes_per_session_max
-    queue = publishing.open_route(call.engine.broker, call.session, route, exchange, routing_key, limit)
+    broker, limit = call.engine.broker, call.engine.limits.routes_per_session_max
+    if exchange:
+        source = fanout.open_exchange_route(broker, call.session, route, exchange, routing_key, mandatory, limit)
+        return {"exchange_id": source.number}
+    if not mandatory:
+        raise Refused("bad-setting", "mandatory is false, and the default exchange routes to a queue or not at all")
+    queue = publishing.open_route(broker, call.session, route, routing_key, limit)
     return {"queue_id": queue.number, "durable": queue.settings.durable}
 
 
@@ -231,9 +237,7 @@ def _status(call: Call) -> dict[str, Any]:
     }
 
 
-_Handler = Callable[[Call], dict[str, Any] | None]
-
-_COMMANDS: Final[dict[str, _Handler]] = {
+_COMMANDS: Final[dict[str, Handler]] = {
     "queue_declare": _queue_declare,
     "queue_describe": _queue_describe,
     "queue_list": _queue_list,
@@ -263,4 +267,5 @@ _COMMANDS: Final[dict[str, _Handler]] = {
     "flow": _flow,
     "cancel": _cancel,
     "reply_open": replies.open_box,
+    **EXCHANGE_COMMANDS,
 }

@@ -26,9 +26,10 @@ from penstock.net.heartbeat import Heartbeat, Pulse, ticks_within
 from penstock.net.selecting import parse_where
 from penstock.net.sink import CLOSING, PRESSURE, STOPPING, WRITING, FrameSink
 from penstock_client.wire import control
+from penstock_client.wire.blocks import decode_routing
 from penstock_client.wire.connection import Connection as WireConnection
 from penstock_client.wire.connection import Role, State
-from penstock_client.wire.entries import decode_publish, decode_settle
+from penstock_client.wire.entries import Publication, decode_publish, decode_settle
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameType, encode_frame
 from penstock_client.wire.limits import CONTROL_BYTES_MAX
@@ -78,6 +79,13 @@ COMMANDS: Final = {
         FrameType.FLOW,
         FrameType.CANCEL,
         FrameType.REPLY_OPEN,
+        FrameType.EXCHANGE_DECLARE,
+        FrameType.EXCHANGE_DESCRIBE,
+        FrameType.EXCHANGE_LIST,
+        FrameType.EXCHANGE_DELETE,
+        FrameType.EXCHANGE_BIND,
+        FrameType.EXCHANGE_UNBIND,
+        FrameType.EXCHANGE_BINDINGS,
     )
 }
 """Frames that are requests to the engine, by the engine's name for them."""
@@ -236,12 +244,19 @@ class Connection(FrameSink, asyncio.Protocol):
         check_block = self._hub.check_block
         for index, publication in enumerate(publications):
             try:
-                check_block(publication.block)
+                if check_block(publication.block):
+                    self._check_routing(publication)
             except WireError as error:
                 reason = error.message
                 self._hub.log.info("block refused", peer=self.peer, error=error.code.label, reason=reason)
                 publications[index] = self._without_block(publication, error.code.label)
         self._engine.publish(self.session, publications)
+
+    def _check_routing(self, publication: Publication) -> None:
+        """What a block says of the way it comes has to be true: it is delivered so, and kept in dead letters."""
+        way = self._engine.way_of(self.session, publication.route)
+        if way is not None and decode_routing(publication.block) != way:
+            raise WireError(ErrorCode.BAD_BLOCK, f"a block's routing column is not that of its route: {way!r}")
 
     def _settle(self, request: int, payload: bytes) -> None:
         outcome, duration_ms, reason, ranges = decode_settle(payload)

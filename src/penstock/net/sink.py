@@ -28,6 +28,7 @@ LARGE_ANSWERS: Final = frozenset(
     {
         *map(int, (FrameType.QUEUE_LIST, FrameType.GROUP_LIST, FrameType.PEEK, FrameType.FIND)),
         *map(int, (FrameType.CONNECTION_LIST, FrameType.CONSUMER_LIST)),
+        *map(int, (FrameType.EXCHANGE_LIST, FrameType.EXCHANGE_BINDINGS)),
     }
 )
 """Answers of up to megabytes: a connection gets one at a time."""

@@ -67,6 +67,13 @@ CONSUMER_CLOSE     -       -      -      -      c       -        -
 LEASE_REVOKE       -       -      -      -      c       -        -
 QUEUE_ALTER        -       -      -      -      c       -        -
 GROUP_ALTER        -       -      -      -      c       -        -
+EXCHANGE_DECLARE   -       -        -      -      c       -        -
+EXCHANGE_DESCRIBE  -       -        -      -      c       -        -
+EXCHANGE_LIST      -       -        -      -      c       -        -
+EXCHANGE_DELETE    -       -        -      -      c       -        -
+EXCHANGE_BIND      -       -        -      -      c       -        -
+EXCHANGE_UNBIND    -       -        -      -      c       -        -
+EXCHANGE_BINDINGS  -       -        -      -      c       -        -
 """
 """Who may send what in which state, written by hand: c(lient), s(erver), b(oth) or nobody."""
 

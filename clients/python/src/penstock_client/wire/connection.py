@@ -87,6 +87,8 @@ CLIENT_TYPES: Final = frozenset(
         *(_F.QUEUE_ALTER, _F.GROUP_ALTER),
         *(_F.CONSUME, _F.FLOW, _F.CANCEL, _F.SETTLE),
         *(_F.REPLY_OPEN, _F.REPLY),
+        *(_F.EXCHANGE_DECLARE, _F.EXCHANGE_DESCRIBE, _F.EXCHANGE_LIST, _F.EXCHANGE_DELETE),
+        *(_F.EXCHANGE_BIND, _F.EXCHANGE_UNBIND, _F.EXCHANGE_BINDINGS),
     }
 )
 """What a client may send, any number of times, while the connection is ready."""

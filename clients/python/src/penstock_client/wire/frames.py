@@ -36,7 +36,7 @@ _SMALL_READ_BYTES: Final = 4096
 
 class FrameType(IntEnum):
     """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, reply,
-    administration.
+    administration, routing.
     """
 
     HELLO = 0x01
@@ -93,6 +93,14 @@ class FrameType(IntEnum):
     LEASE_REVOKE = 0x84
     QUEUE_ALTER = 0x85
     GROUP_ALTER = 0x86
+
+    EXCHANGE_DECLARE = 0x90
+    EXCHANGE_DESCRIBE = 0x91
+    EXCHANGE_LIST = 0x92
+    EXCHANGE_DELETE = 0x93
+    EXCHANGE_BIND = 0x94
+    EXCHANGE_UNBIND = 0x95
+    EXCHANGE_BINDINGS = 0x96
 
 
 class Frame(NamedTuple):
