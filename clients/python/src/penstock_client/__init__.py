@@ -15,6 +15,7 @@
 from penstock_client.client import Client, connect
 from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
+    BadBinding,
     BadSelector,
     BadSetting,
     BodyTooLarge,
@@ -23,6 +24,7 @@ from penstock_client.errors import (
     ConnectionRefused,
     ConsumerClosed,
     DiskFull,
+    ExchangeInUse,
     ExclusiveConsumer,
     GroupDeleted,
     GroupInUse,
@@ -42,10 +44,14 @@ from penstock_client.errors import (
     RequestTimeout,
     SettingsDiffer,
     StaleDelivery,
+    UnknownExchange,
     UnknownGroup,
     UnknownMessage,
     UnknownQueue,
+    Unroutable,
 )
+from penstock_client.exchange import Binding, Exchange, ExchangeInfo
+from penstock_client.exchange_publisher import ExchangePublisher
 from penstock_client.finding import FoundMessage
 from penstock_client.group import Group, GroupInfo
 from penstock_client.history import History
@@ -60,9 +66,11 @@ from penstock_client.reply import Reply, ReplyError, ReplyOutcome
 __version__ = "0.1.0"
 
 __all__ = [
+    "BadBinding",
     "BadSelector",
     "BadSetting",
     "Batch",
+    "Binding",
     "BodyTooLarge",
     "Client",
     "ClientClosed",
@@ -75,6 +83,10 @@ __all__ = [
     "ConsumerInfo",
     "DeadLetter",
     "DiskFull",
+    "Exchange",
+    "ExchangeInUse",
+    "ExchangeInfo",
+    "ExchangePublisher",
     "ExclusiveConsumer",
     "Failure",
     "FoundMessage",
@@ -108,8 +120,10 @@ __all__ = [
     "RequestTimeout",
     "SettingsDiffer",
     "StaleDelivery",
+    "UnknownExchange",
     "UnknownGroup",
     "UnknownMessage",
     "UnknownQueue",
+    "Unroutable",
     "connect",
 ]

@@ -23,16 +23,18 @@ from penstock_client.errors import (
     RequestTimeout,
     again,
 )
+from penstock_client.exchange import Exchange, ExchangeInfo
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles, level_of
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.link import Handlers, Link, open_link, read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes
-from penstock_client.producer import Producer, too_large
+from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
 from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.reply import Reply
 from penstock_client.url import parse_url
+from penstock_client.ways import Target
 from penstock_client.wire import control
 from penstock_client.wire.entries import Outcome, decode_deliver, decode_stale
 from penstock_client.wire.frames import Frame, FrameType
@@ -83,7 +85,7 @@ class Client:
         self._error: PenstockError | None = None
         self._consumers: dict[int, Consumer] = {}
         self._next_consumer = 1
-        self._singles: dict[tuple[str, int], Singles] = {}
+        self._singles: dict[tuple[Target, int], Singles] = {}
         self._starting: asyncio.Task[None] | None = None
         self._produces = False
         self._supervisor: asyncio.Task[None] | None = None
@@ -146,6 +148,21 @@ class Client:
     def queue(self, name: str) -> Queue:
         """Return a handle on a queue; no I/O."""
         return Queue(self, name)
+
+    def exchange(self, name: str, type: str = "direct") -> Exchange:  # noqa: A002  the API's word
+        """Return a handle on an exchange; no I/O. ``type``: direct, fanout, topic, headers or consistent-hash."""
+        return Exchange(self, name, type)
+
+    async def exchanges(self, prefix: str = "") -> list[ExchangeInfo]:
+        """Describe every exchange whose name starts with ``prefix``, in name order."""
+        found: list[ExchangeInfo] = []
+        more = True
+        while more:
+            arguments = {"prefix": prefix, "after": found[-1].name if found else "", "limit": 500}
+            page = await self.call(FrameType.EXCHANGE_LIST, arguments)
+            found += [ExchangeInfo.of(raw) for raw in page["exchanges"]]
+            more = bool(page["more"])
+        return found
 
     def publisher(self, *, durability: str = "synced") -> ClientPublisher:
         """Publish a stream of messages to many queues: ``await publisher.send(queue, body)``."""
@@ -273,16 +290,18 @@ class Client:
         except TimeoutError as error:
             raise RequestTimeout(f"no answer within {self.request_timeout_s:g} s") from error
 
-    async def publish(self, queue: str, message: Outgoing, level: int) -> Confirm:
+    async def publish(self, target: Target, message: Outgoing, level: int) -> Confirm:
         """Publish one message, with what else is published meanwhile; return its confirm."""
         await self.room_for([message])
-        return await self.enqueue(queue, message, level)
+        return await self.enqueue(target, message, level)
 
-    def enqueue(self, queue: str, message: Outgoing, level: int) -> asyncio.Future[Confirm]:
+    def enqueue(self, target: Target, message: Outgoing, level: int) -> asyncio.Future[Confirm]:
         """Publish one message soon; there must be room for it. The future gets its confirm."""
-        singles = self._singles.get((queue, level))
+        singles = self._singles.get((target, level))
         if singles is None:
-            singles = self._singles[queue, level] = Singles(self.producer.route(queue), level)
+            if len(self._singles) >= ROUTES_KEPT_MAX:
+                self._singles = {key: kept for key, kept in self._singles.items() if kept.messages}
+            singles = self._singles[target, level] = Singles(self.producer.route(target), level)
         confirm = singles.add(message)
         if len(singles.messages) == 1:
             self.gathering.begin(singles)
@@ -290,10 +309,10 @@ class Client:
             self.gathering.flush()
         return confirm
 
-    async def publish_many(self, queue: str, messages: Sequence[Outgoing], level: int) -> list[Confirm]:
+    async def publish_many(self, target: Target, messages: Sequence[Outgoing], level: int) -> list[Confirm]:
         """Publish messages in blocks; return their confirms, in order. Raises the first error, when all are known."""
         await self.room_for(messages)
-        route = self.producer.route(queue)
+        route = self.producer.route(target)
         futures: list[asyncio.Future[Confirm]] = []
         for start in range(0, len(messages), BLOCK_MESSAGES):
             if not self.producer.has_room:

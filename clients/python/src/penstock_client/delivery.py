@@ -187,6 +187,21 @@ class MessageView(Content):
     # -- what it is ----------------------------------------------------------------------------------------------------
 
     @property
+    def exchange(self) -> str:
+        """The exchange it was published through; empty: straight to a queue."""
+        routing = self._delivery.columns.routing
+        return routing[0] if routing else ""
+
+    @property
+    def routing_key(self) -> str:
+        """The routing key it was published with: without an exchange, the name of the queue it was published to."""
+        routing = self._delivery.columns.routing
+        if routing:
+            return routing[1]
+        dead = self._properties.get("dead")
+        return str(dead.get("queue")) if isinstance(dead, dict) else self.queue
+
+    @property
     def queue(self) -> str:
         """The name of its queue."""
         return self._delivery.queue

@@ -203,6 +203,30 @@ class BodyTooLarge(PublishRefused):
     code = "body-too-large"
 
 
+class UnknownExchange(PenstockError):
+    """There is no exchange of that name."""
+
+    code = "unknown-exchange"
+
+
+class BadBinding(PenstockError):
+    """A binding or routing key is wrong; the message says where and why."""
+
+    code = "bad-binding"
+
+
+class ExchangeInUse(PenstockError):
+    """The exchange was to be deleted only if nothing is bound to it."""
+
+    code = "exchange-in-use"
+
+
+class Unroutable(PublishRefused):
+    """No queue takes the message: nothing is bound so that it would, and there is no alternate exchange."""
+
+    code = "unroutable"
+
+
 class DiskFull(PublishRefused):
     """The broker's disk is full; publish again when there is room."""
 
@@ -230,10 +254,16 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         StaleDelivery,
         BodyTooLarge,
         DiskFull,
+        UnknownExchange,
+        BadBinding,
+        ExchangeInUse,
+        Unroutable,
     )
 }
 
 _PUBLISH_HELP: Final = {
+    ErrorCode.UNROUTABLE: "no queue takes the message; bind one, or publish with mandatory=False",
+    ErrorCode.UNKNOWN_EXCHANGE: "the exchange does not exist; declare it first",
     ErrorCode.UNKNOWN_ROUTE: "the queue does not exist; declare it first",
     ErrorCode.UNKNOWN_QUEUE: "the queue was deleted; declare it again",
     ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room",
@@ -254,14 +284,16 @@ def error_of(code: str, message: str) -> PenstockError:
     return _BY_CODE.get(code, PenstockError)(message, code)
 
 
-def publish_error(code: int, queue: str) -> PenstockError:
-    """Return the error for a refused publish."""
+def publish_error(code: int, where: str) -> PenstockError:
+    """Return the error for a publish that was refused; ``where`` it went is in its message."""
     try:
         known = ErrorCode(code)
     except ValueError:
-        return PublishRefused(f"queue {queue!r}: the broker refused the message with code {code}")
-    text = f"queue {queue!r}: {_PUBLISH_HELP.get(known, known.label)}"
+        return PublishRefused(f"{where}: the broker refused the message with code {code}")
+    text = f"{where}: {_PUBLISH_HELP.get(known, known.label)}"
     if known in (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE):
         return UnknownQueue(text)
+    if known == ErrorCode.UNKNOWN_EXCHANGE:
+        return UnknownExchange(text)
     kind = _BY_CODE.get(known.label, PublishRefused)
     return (kind if issubclass(kind, PublishRefused) else PublishRefused)(text, known.label)

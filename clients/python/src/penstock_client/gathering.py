@@ -137,7 +137,7 @@ class Singles:
         messages, self.messages = self.messages, []
         futures, self._futures = self._futures, []
         blocks, start = [], 0
-        for data, count in encode_parts(messages):
+        for data, count in encode_parts(messages, self._route.column):
             blocks.append(Block(self._route, self._level, data, count, Receipts(futures[start : start + count])))
             start += count
         return blocks
@@ -159,4 +159,7 @@ class Run:
         """Take the messages out, as blocks."""
         messages, self.messages = self.messages, []
         self.sealed_count += len(messages)
-        return [Block(self.route, self._level, data, count, self._sink) for data, count in encode_parts(messages)]
+        return [
+            Block(self.route, self._level, data, count, self._sink)
+            for data, count in encode_parts(messages, self.route.column)
+        ]

@@ -45,6 +45,8 @@ Publishable = bytes | bytearray | memoryview | Message
 class Confirm(NamedTuple):
     """The broker has the message. ``level`` says how: ``synced``, ``written`` or ``memory``.
 
+    Published through an exchange it has no ``queue`` (empty), and an ``offset`` only where exactly one queue took it.
+
     ``duplicate``: it had it before, by this sending or, in a queue that deduplicates, by its id; ``offset`` is that of
     then, None when it is no longer remembered.
     """

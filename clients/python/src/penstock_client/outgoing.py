@@ -18,12 +18,14 @@ from penstock_client.wire.blocks import (
     COLUMN_HEADERS,
     COLUMN_KEYS,
     COLUMN_PROPERTIES,
+    COLUMN_ROUTING,
     encode_block,
+    with_routing,
 )
 from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX, ENVELOPE_BYTES_MAX, KEY_BYTES_MAX
 
 _NIL: Final = b"\xc0"
-_COLUMN_BITS: Final = (COLUMN_KEYS, COLUMN_HEADERS, COLUMN_PROPERTIES)
+_COLUMN_BITS: Final = (COLUMN_KEYS, COLUMN_HEADERS, COLUMN_PROPERTIES, COLUMN_ROUTING)
 _COLUMNS_BYTES: Final = 3 * 5
 """Array headers of the columns beside the bodies: part of the envelope of a message that is alone in its block."""
 
@@ -90,24 +92,29 @@ def _check_envelope(key_bytes: int, envelope_bytes: int) -> None:
         )
 
 
-def encode_parts(messages: Sequence[Outgoing]) -> list[tuple[bytes, int]]:
-    """Return (block, message count) of these messages in order: one, or more where a block would be too large."""
-    block = _encode(messages)
+def encode_parts(messages: Sequence[Outgoing], routing: bytes = b"") -> list[tuple[bytes, int]]:
+    """Return (block, message count) of these messages in order: one, or more where a block would be too large.
+
+    ``routing`` is the routing column that each of them carries.
+    """
+    block = _encode(messages, routing)
     if len(messages) == 1 or len(block) <= BLOCK_BYTES_MULTI_MAX:
         return [(block, len(messages))]
     half = len(messages) // 2
-    return encode_parts(messages[:half]) + encode_parts(messages[half:])
+    return encode_parts(messages[:half], routing) + encode_parts(messages[half:], routing)
 
 
-def _encode(messages: Sequence[Outgoing]) -> bytes:
+def _encode(messages: Sequence[Outgoing], routing: bytes) -> bytes:
     if set(map(type, messages)) == {bytes}:
-        return encode_block(messages)  # type: ignore[arg-type]
+        block = encode_block(messages)  # type: ignore[arg-type]
+        return with_routing(block, routing) if routing else block
     whole = [(message, _NIL, _NIL, _NIL) if isinstance(message, bytes) else message for message in messages]
     bodies, *columns = zip(*whole, strict=True)
     body_column = encode_block(bodies)[BLOCK_HEADER_BYTES:]
     header = structure.array_header(len(whole))
     packed = [header + b"".join(column) if column.count(_NIL) < len(column) else b"" for column in columns]
+    packed.append(routing)
     bits = COLUMN_BODIES + sum(bit for bit, column in zip(_COLUMN_BITS, packed, strict=True) if column)
-    sizes = [len(body_column), *map(len, packed), 0]
+    sizes = [len(body_column), *map(len, packed)]
     head = BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), len(whole), bits, 0, *sizes)
     return b"".join([head, body_column, *packed])

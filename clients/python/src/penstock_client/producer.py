@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from penstock_client.errors import BodyTooLarge, PenstockError, PublishUnconfirmed, again, publish_error
 from penstock_client.link import reply_error
+from penstock_client.ways import Sequences, Target, Way, column_of, label_of, route_arguments
 from penstock_client.wire import control
 from penstock_client.wire.entries import (
     OFFSET_UNKNOWN,
@@ -42,6 +43,12 @@ FRAME_BYTES_TARGET: Final = 256 * 1024
 """Entries for several queues are joined into frames of about this size."""
 
 
+ROUTES_KEPT_MAX: Final = 10_000
+"""Routes kept open; past it, those through exchanges that nothing is under way for are closed."""
+
+_GONE: Final = (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE, ErrorCode.UNKNOWN_EXCHANGE)
+
+
 class ConfirmSink(Protocol):
     """Who wants to know what became of a block. Called on the loop; must not raise.
 
@@ -56,21 +63,22 @@ class ConfirmSink(Protocol):
 
 
 class Route:
-    """Where blocks of one queue go."""
+    """Where blocks go: to one queue, or through an exchange under one routing key."""
 
-    __slots__ = ("error", "next_sequence", "number", "opened", "queue", "unconfirmed")
+    __slots__ = ("column", "error", "number", "opened", "sequences", "target", "unconfirmed")
 
-    def __init__(self, number: int, queue: str) -> None:
+    def __init__(self, number: int, target: Target, sequences: Sequences) -> None:
         self.number = number
-        self.queue = queue
-        self.next_sequence = 1
+        self.target = target
+        self.sequences = sequences
+        self.column = column_of(target)
         self.opened = False
         self.error: PenstockError | None = None
         self.unconfirmed: deque[Outbound] = deque()
 
 
 class Part(NamedTuple):
-    """Messages ``first`` to ``end`` (exclusive) of a block for ``queue``."""
+    """Messages ``first`` to ``end`` (exclusive) of a block for ``queue``; empty: through an exchange."""
 
     queue: str
     first: int
@@ -86,7 +94,7 @@ class Outbound:
 
     def __init__(self, route: Route, count: int, entry: bytes, sink: ConfirmSink, order: int) -> None:
         self.route = route
-        self.first_sequence = route.next_sequence
+        self.first_sequence = route.sequences.next
         self.count = count
         self.matched = 0
         self.told = 0
@@ -97,7 +105,8 @@ class Outbound:
     def untold(self, end: int) -> Part:
         """Return the messages before ``end`` of which the sink does not know, and count them as told."""
         first, self.told = self.told, max(self.told, end)
-        return Part(self.route.queue, first, self.told)
+        target = self.route.target
+        return Part(target if isinstance(target, str) else "", first, self.told)
 
     def refuse(self, error: PenstockError) -> None:
         """Tell the sink of all that it does not know yet: it is refused."""
@@ -127,8 +136,11 @@ class Producer:
         self._window_messages = WINDOW_MESSAGES
         self._window_bytes = WINDOW_BYTES
         self._frame_bytes_max = FRAME_BYTES_MAX_LIMIT
-        self._routes: dict[str, Route] = {}
+        self._routes: dict[Target, Route] = {}
         self._by_number: dict[int, Route] = {}
+        self._exchanges: dict[str, Sequences] = {}
+        self._route_count = 0
+        self._routes_kept_max = ROUTES_KEPT_MAX
         self._producer: int | None = None
         self._link: Link | None = None
         self._error: PenstockError | None = None
@@ -140,7 +152,7 @@ class Producer:
     @property
     def is_used(self) -> bool:
         """True once anything was published."""
-        return bool(self._routes)
+        return bool(self._route_count)
 
     @property
     def has_room(self) -> bool:
@@ -170,21 +182,39 @@ class Producer:
         finally:
             future.cancel()
 
-    def route(self, queue: str) -> Route:
-        """Return the route of a queue."""
-        route = self._routes.get(queue)
+    def route(self, target: Target) -> Route:
+        """Return the route to a queue, or through an exchange."""
+        route = self._routes.get(target)
         if route is None:
-            number = len(self._routes) + 1
-            route = self._routes[queue] = self._by_number[number] = Route(number, queue)
+            if isinstance(target, Way) and len(self._routes) >= self._routes_kept_max:
+                self._forget_idle_routes()
+                self._routes_kept_max = max(ROUTES_KEPT_MAX, 2 * len(self._routes))
+            self._route_count += 1
+            exchanges = self._exchanges
+            own = exchanges.setdefault(target.exchange, Sequences()) if isinstance(target, Way) else Sequences()
+            route = self._routes[target] = self._by_number[self._route_count] = Route(self._route_count, target, own)
         return route
+
+    def _forget_idle_routes(self) -> None:
+        """Routing keys may be without number: close the routes of those that nothing is under way for.
+
+        Who still has such a route and sends over it has it opened again.
+        """
+        for target, route in list(self._routes.items()):
+            if isinstance(target, Way) and not route.unconfirmed:
+                del self._routes[target]
+                self._by_number.pop(route.number, None)
+                if route.opened and self._link is not None:
+                    self._link.send(FrameType.ROUTE_CLOSE, control.pack({"route": route.number}))
+                route.opened = False
 
     def send(self, blocks: Iterable[Block]) -> None:
         """Send blocks in as few frames as makes sense; those the window has no room for when it has."""
         for route, level, data, count, sink in blocks:
-            entry = encode_publish_entry(route.number, level, route.next_sequence) + data
+            entry = encode_publish_entry(route.number, level, route.sequences.next) + data
             self._sent += 1
             outbound = Outbound(route, count, entry, sink, self._sent)
-            route.next_sequence += count
+            route.sequences.next += count
             if self._error is not None:
                 outbound.refuse(again(self._error))
             else:
@@ -220,12 +250,13 @@ class Producer:
         """The publishes behind it need not wait: if it is refused, so are they, and that is where its error shows."""
         route.opened = True
         route.error = None
+        self._by_number[route.number] = route
 
         def answered(future: asyncio.Future[Frame]) -> None:
             if not future.cancelled() and future.exception() is None:
                 route.error = reply_error(future.result())
 
-        arguments = {"route": route.number, "exchange": "", "routing_key": route.queue}
+        arguments = {"route": route.number, **route_arguments(route.target)}
         link.ask(FrameType.ROUTE_OPEN, control.pack(arguments)).add_done_callback(answered)
 
     # -- connections come and go ---------------------------------------------------------------------------------------
@@ -258,7 +289,7 @@ class Producer:
         """The connection is gone; what is unconfirmed and what is sent now waits for the next."""
         self._link = None
         unconfirmed: list[Outbound] = []
-        for route in self._routes.values():
+        for route in self._by_number.values():
             route.opened = False
             for outbound in route.unconfirmed:
                 outbound.matched = 0
@@ -277,7 +308,7 @@ class Producer:
     def _give_up(self, error: PenstockError) -> None:
         parked, self._parked = self._parked, deque()
         for outbound in parked:
-            text = f"queue {outbound.route.queue!r}: not confirmed, it may or may not be stored: {error}"
+            text = f"{label_of(outbound.route.target)}: not confirmed, it may or may not be stored: {error}"
             outbound.refuse(PublishUnconfirmed(text))
         self._notify()
 
@@ -324,8 +355,10 @@ class Producer:
             outbound.sink.confirmed(part, known, level, status == ConfirmStatus.DUPLICATE)
 
     def _refusal(self, route: Route, code: int) -> PenstockError:
-        error = publish_error(code, route.queue)
-        if code in (ErrorCode.UNKNOWN_ROUTE, ErrorCode.UNKNOWN_QUEUE):
+        if code == ErrorCode.UNKNOWN_ROUTE and isinstance(route.target, Way):
+            code = ErrorCode.UNKNOWN_EXCHANGE
+        error = publish_error(code, label_of(route.target))
+        if code in _GONE:
             route.opened = False  # the queue may exist by the time of the next publish
             return again(route.error) if route.error else error
         return error

@@ -13,6 +13,7 @@ from penstock_client.gathering import BLOCK_MESSAGES, MESSAGE_BYTES, Run, level_
 from penstock_client.message import Publishable
 from penstock_client.outgoing import Outgoing, body_bytes, prepare, size_bytes
 from penstock_client.producer import Part, too_large
+from penstock_client.ways import Target
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -21,15 +22,17 @@ ERRORS_KEPT_MAX: Final = 100
 """Errors kept for the end of a publisher; more are counted."""
 
 
-class _Publisher:
-    """What both publishers share: counting, flushing, and the end."""
+class BasePublisher:
+    """What all publishers share: counting, flushing, and the end."""
 
     def __init__(self, client: Client, durability: str) -> None:
         self._client = client
         self._producer = client.producer
         self._gathering = client.gathering
         self._level = level_of(durability)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[Target, Run] = {}
+        self._sealed_before = 0
+        """By runs that were forgotten."""
         self._settled_count = 0
         self._entered = False
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -65,7 +68,7 @@ class _Publisher:
 
     async def _settle(self) -> None:
         self._gathering.flush()
-        while self._settled_count < sum(run.sealed_count for run in self._runs.values()):
+        while self._settled_count < self._sealed_before + sum(run.sealed_count for run in self._runs.values()):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(future)
             await future
@@ -74,11 +77,16 @@ class _Publisher:
         if self.errors:
             raise PublishFailed(self.errors, self.failed_count)
 
-    def _run(self, queue: str) -> Run:
-        run = self._runs.get(queue)
+    def _run(self, target: Target) -> Run:
+        run = self._runs.get(target)
         if run is None:
-            run = self._runs[queue] = Run(self._producer.route(queue), self._level, self)
+            run = self._runs[target] = Run(self._producer.route(target), self._level, self)
         return run
+
+    def _forget_idle_runs(self) -> None:
+        idle = [target for target, run in self._runs.items() if not run.messages]
+        for target in idle:
+            self._sealed_before += self._runs.pop(target).sealed_count
 
     def prepare(self, message: Publishable) -> Outgoing:
         """Return a message ready to be sent. Raises what is wrong with it; may be called from any thread."""
@@ -133,7 +141,7 @@ class _Publisher:
                 waiter.set_result(None)
 
 
-class ClientPublisher(_Publisher):
+class ClientPublisher(BasePublisher):
     """Publishes to any queues of one client: ``await publisher.send(queue, body)``."""
 
     def __init__(self, client: Client, durability: str = "synced") -> None:
@@ -155,7 +163,7 @@ class ClientPublisher(_Publisher):
         await self._gather(run, self.prepare(message))
 
 
-class Publisher(_Publisher):
+class Publisher(BasePublisher):
     """Publishes to one queue: ``await publisher.send(body)``."""
 
     def __init__(self, client: Client, queue: str, durability: str = "synced") -> None:

@@ -27,6 +27,7 @@ from typing import Any, Final, Self, TypeVar
 from penstock_client import client as asynchronous
 from penstock_client.delivery import HANDED, Delivery, MessageView
 from penstock_client.errors import ClientClosed, PenstockError, PublishFailed
+from penstock_client.exchange import ExchangeInfo
 from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.group import Group as AsyncGroup
@@ -52,6 +53,7 @@ from penstock_client.received import (
     settle_confirmed,
 )
 from penstock_client.reply import Reply, ReplyError, ReplyOutcome
+from penstock_client.sync_exchange import Exchange, ExchangePublisher
 from penstock_client.wire.entries import Outcome
 
 _Result = TypeVar("_Result")
@@ -500,6 +502,14 @@ class Client:
         """Replies to requests that nobody waits for any more."""
         return self._client.late_reply_count
 
+    def exchange(self, name: str, type: str = "direct") -> Exchange:  # noqa: A002  the API's word
+        """Return a handle on an exchange; no I/O."""
+        return Exchange(self._thread, self._client.exchange(name, type))
+
+    def exchanges(self, prefix: str = "") -> list[ExchangeInfo]:
+        """Describe every exchange whose name starts with ``prefix``, in name order."""
+        return self._thread.run(self._client.exchanges(prefix))
+
     def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
         return self._thread.run(self._client.queues(prefix))
@@ -557,4 +567,16 @@ def connect(url: str = "penstock://127.0.0.1:7419", **options: Any) -> Client:
     return Client(url, **options)
 
 
-__all__ = ["Batch", "Client", "Group", "Message", "Messages", "PenstockError", "Publisher", "Queue", "connect"]
+__all__ = [
+    "Batch",
+    "Client",
+    "Exchange",
+    "ExchangePublisher",
+    "Group",
+    "Message",
+    "Messages",
+    "PenstockError",
+    "Publisher",
+    "Queue",
+    "connect",
+]

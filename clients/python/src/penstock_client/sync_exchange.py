@@ -1,0 +1,128 @@
+"""Exchanges of the blocking API."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from penstock_client.errors import PublishFailed
+from penstock_client.exchange import Binding, ExchangeInfo
+from penstock_client.exchange import Exchange as AsyncExchange
+from penstock_client.exchange_publisher import ExchangePublisher as AsyncExchangePublisher
+from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
+from penstock_client.message import Confirm, Publishable
+from penstock_client.outgoing import Outgoing
+
+if TYPE_CHECKING:
+    from penstock_client.sync import _LoopThread
+
+
+class ExchangePublisher:
+    """``with events.publisher() as publisher: publisher.send("orders.new", body)``."""
+
+    def __init__(self, thread: _LoopThread, publisher: AsyncExchangePublisher) -> None:
+        self._thread = thread
+        self._publisher = publisher
+        self._lock = threading.Lock()
+        self._gathered: list[tuple[str, Outgoing]] = []
+        self._crossing = asyncio.Lock()
+        self._late: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._publisher.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.run(self._cross())
+        self._thread.run(self._publisher.__aexit__(kind, error, traceback))
+
+    def send(self, routing_key: str, message: Publishable) -> None:
+        """Publish soon; blocks while the window is full.
+
+        Raises PublishFailed as soon as it is known that something sent before failed, and at the end of the publisher.
+        """
+        outgoing = self._publisher.prepare(message)
+        with self._lock:
+            self._gathered.append((routing_key, outgoing))
+            count = len(self._gathered)
+        if count == 1:
+            self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._cross_late))
+        elif count >= BLOCK_MESSAGES:
+            self._thread.run(self._cross())
+            if self._publisher.errors:
+                raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
+
+    def flush(self) -> None:
+        """Wait until everything sent so far has its outcome."""
+        self._thread.run(self._cross())
+        self._thread.run(self._publisher.flush())
+
+    def _cross_late(self) -> None:
+        self._late = self._thread.loop.create_task(self._cross())  # kept, or it might be collected while it runs
+
+    async def _cross(self) -> None:
+        """Bring what is gathered to the client's thread, one bringing at a time: the order stays."""
+        async with self._crossing:
+            with self._lock:
+                gathered, self._gathered = self._gathered, []
+            await self._publisher.send_prepared(gathered)
+
+
+class Exchange:
+    """A named exchange of one client; a handle, no I/O. Arguments are those of the asyncio API."""
+
+    def __init__(self, thread: _LoopThread, exchange: AsyncExchange) -> None:
+        self._thread = thread
+        self._exchange = exchange
+        self.name = exchange.name
+        self.type = exchange.type
+
+    def declare(self, **settings: Any) -> bool:
+        """Have the exchange exist; True when it is new."""
+        return self._thread.run(self._exchange.declare(**settings))
+
+    def info(self) -> ExchangeInfo:
+        """Describe the exchange."""
+        return self._thread.run(self._exchange.info())
+
+    def bindings(self) -> list[Binding]:
+        """Return its bindings, the oldest first."""
+        return self._thread.run(self._exchange.bindings())
+
+    def delete(self, *, if_unused: bool = False) -> int:
+        """Remove the exchange; return how many bindings went with it."""
+        return self._thread.run(self._exchange.delete(if_unused=if_unused))
+
+    def bind(self, queue: str | None = None, routing_key: str = "", **how: Any) -> bool:
+        """Lead messages that match to a queue, or to another exchange; True when the binding is new."""
+        return self._thread.run(self._exchange.bind(queue, routing_key, **how))
+
+    def unbind(self, queue: str | None = None, routing_key: str = "", **how: Any) -> bool:
+        """Take a binding back, said as it was made; False when there is none."""
+        return self._thread.run(self._exchange.unbind(queue, routing_key, **how))
+
+    def publish(
+        self, routing_key: str, message: Publishable, *, durability: str = "synced", mandatory: bool = True
+    ) -> Confirm:
+        """Publish one message; it is in all of its queues when this returns. Raises Unroutable."""
+        return self._thread.run(
+            self._exchange.publish(routing_key, message, durability=durability, mandatory=mandatory)
+        )
+
+    def publish_many(
+        self, routing_key: str, messages: Iterable[Publishable], *, durability: str = "synced", mandatory: bool = True
+    ) -> list[Confirm]:
+        """Publish messages together; return one confirm each, in order."""
+        return self._thread.run(
+            self._exchange.publish_many(routing_key, messages, durability=durability, mandatory=mandatory)
+        )
+
+    def publisher(self, *, durability: str = "synced", mandatory: bool = True) -> ExchangePublisher:
+        """Publish a stream of messages."""
+        publisher = self._exchange.publisher(durability=durability, mandatory=mandatory)
+        return ExchangePublisher(self._thread, publisher)
