@@ -78,7 +78,10 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.DISK_FULL: (ExitCode.TEMPORARY, "Free space on the broker's disk; it goes on by itself."),
     ErrorCode.LIMIT_REACHED: (ExitCode.TEMPORARY, ""),
     ErrorCode.UNKNOWN_CONSUMER: (ExitCode.NO_INPUT, 'See "penstock consumer list".'),
-    ErrorCode.UNKNOWN_EXCHANGE: (ExitCode.NO_INPUT, ""),
+    ErrorCode.UNKNOWN_EXCHANGE: (
+        ExitCode.NO_INPUT,
+        'See "penstock exchange list", or create it with "penstock exchange declare".',
+    ),
     ErrorCode.UNKNOWN_GROUP: (
         ExitCode.NO_INPUT,
         'See "penstock group list", or create it with "penstock group declare".',
@@ -91,6 +94,9 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.UNKNOWN_SESSION: (ExitCode.NO_INPUT, 'See "penstock connection list".'),
     ErrorCode.NOT_LEASED: (ExitCode.NO_INPUT, 'See "penstock queue find QUEUE --state leased".'),
     ErrorCode.UNSUPPORTED: (ExitCode.UNAVAILABLE, "The broker is older than this command."),
+    ErrorCode.UNROUTABLE: (ExitCode.NO_INPUT, 'See what is bound with "penstock exchange show".'),
+    ErrorCode.BAD_BINDING: (ExitCode.USAGE, ""),
+    ErrorCode.EXCHANGE_IN_USE: (ExitCode.TEMPORARY, "Unbind what is bound to it, or delete without --if-unused."),
     ErrorCode.BAD_SELECTOR: (ExitCode.USAGE, ""),
     ErrorCode.INTERNAL: (ExitCode.SOFTWARE, "The broker's log has the details."),
 }

@@ -14,6 +14,7 @@ from penstock.cli import (
     consume,
     consumer,
     data,
+    exchange,
     group,
     publish,
     queue,
@@ -56,6 +57,7 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(group.app, name="group")
 app.add_typer(connection.app, name="connection")
 app.add_typer(consumer.app, name="consumer")
+app.add_typer(exchange.app, name="exchange")
 publish.register(app)
 consume.register(app)
 request.register(app)

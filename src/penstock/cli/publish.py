@@ -4,22 +4,27 @@ import asyncio
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from penstock.cli import output
 from penstock.cli.exits import CommandError, ExitCode
-from penstock.cli.options import DEFAULT_URL, Json, QueueName, Url
+from penstock.cli.options import DEFAULT_URL, Json, Url
 from penstock.cli.pipes import LineReader, LineTooLongError
 from penstock.cli.session import run_with_client, stop_on_signals
 
 if TYPE_CHECKING:
-    from penstock_client import Client, Confirm, Message, Queue
+    from penstock_client import Client, Confirm, Message
+    from penstock_client.message import Publishable
+    from penstock_client.publisher import BasePublisher
+
+    Send = Callable[[Publishable], Awaitable[None]]
 
 LINE_BYTES_MAX: Final = 64 * 1024 * 1024
 """The longest body any broker can be set to take."""
@@ -60,10 +65,42 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """Where to: a queue, or an exchange with a routing key."""
+
+    queue: str | None
+    exchange: str | None
+    routing_key: str
+    mandatory: bool
+
+    def names(self) -> dict[str, str | None]:
+        """What to call it in JSON."""
+        if self.exchange is None:
+            return {"queue": self.queue}
+        return {"exchange": self.exchange, "routing_key": self.routing_key}
+
+    async def publish_many(self, client: "Client", messages: "list[Message]", durability: str) -> "list[Confirm]":
+        """Publish messages together."""
+        if self.exchange is None:
+            return await client.queue(str(self.queue)).publish_many(messages, durability=durability)
+        exchange = client.exchange(self.exchange)
+        how = {"durability": durability, "mandatory": self.mandatory}
+        return await exchange.publish_many(self.routing_key, messages, **how)  # type: ignore[arg-type]
+
+    def publisher(self, client: "Client", durability: str) -> "tuple[BasePublisher, Send]":
+        """Return a publisher and how to send with it."""
+        if self.exchange is None:
+            to_queue = client.queue(str(self.queue)).publisher(durability=durability)
+            return to_queue, to_queue.send
+        through = client.exchange(self.exchange).publisher(durability=durability, mandatory=self.mandatory)
+        return through, partial(through.send, self.routing_key)
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """Where to, with what, and confirmed how."""
 
-    queue: str
+    way: Way
     envelope: Envelope
     durability: Durability
 
@@ -74,10 +111,19 @@ def register(app: typer.Typer) -> None:
 
 
 def publish(
-    queue: QueueName,
+    queue: Annotated[
+        str | None, typer.Argument(metavar="[QUEUE]", help="The queue's name; not with --exchange.", show_default=False)
+    ] = None,
     bodies: Annotated[
         list[str] | None, typer.Argument(metavar="BODY", help="One message each.", show_default=False)
     ] = None,
+    exchange: Annotated[str | None, typer.Option(metavar="NAME", help="Publish through this exchange.")] = None,
+    routing_key: Annotated[
+        str | None, typer.Option("--routing-key", "-k", metavar="KEY", help="Where the exchange shall lead it.")
+    ] = None,
+    mandatory: Annotated[
+        bool, typer.Option(help="Fail, or drop and count it, when no queue takes a message of the exchange.")
+    ] = True,
     lines: Annotated[
         str | None, typer.Option(metavar="FILE", help="Publish each line of FILE; - is standard input.")
     ] = None,
@@ -97,18 +143,30 @@ def publish(
 
     Prints one JSON object per message when piped; with --lines one for the whole file.
     """
+    if exchange is not None and queue is not None:  # the first argument is a BODY then
+        bodies = [queue, *(bodies or [])]
+        queue = None
+    way = _way(queue, exchange, routing_key, mandatory=mandatory)
     if (lines is None) == (not bodies):
         raise CommandError(ExitCode.USAGE, "give either one BODY or more, or --lines FILE")
     if message_id is not None and (lines is not None or len(bodies or ()) > 1):
         raise CommandError(ExitCode.USAGE, "--message-id names one message", "Give a single BODY with it.")
     envelope = Envelope(key, parse_headers(header or []), message_id, content_type)
     as_json = json or not output.standard_output_is_terminal()
-    publication = Publication(queue, envelope, durability)
+    publication = Publication(way, envelope, durability)
     if lines is None:
         encoded = [body.encode("utf-8", "surrogateescape") for body in bodies or ()]
         _publish_bodies(url, publication, encoded, as_json=as_json)
     else:
         _publish_lines(url, publication, lines, as_json=as_json)
+
+
+def _way(queue: str | None, exchange: str | None, routing_key: str | None, *, mandatory: bool) -> Way:
+    if queue is None and exchange is None:
+        raise CommandError(ExitCode.USAGE, "name a QUEUE, or --exchange NAME")
+    if exchange is None and (routing_key is not None or not mandatory):
+        raise CommandError(ExitCode.USAGE, "--routing-key and --no-mandatory go with --exchange")
+    return Way(queue, exchange, routing_key or "", mandatory)
 
 
 def parse_headers(given: list[str]) -> dict[str, str]:
@@ -124,9 +182,8 @@ def parse_headers(given: list[str]) -> dict[str, str]:
 
 def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, as_json: bool) -> None:
     async def go(client: "Client") -> "list[Confirm]":
-        queue = client.queue(publication.queue)
         messages = [publication.envelope.message(body) for body in bodies]
-        return await queue.publish_many(messages, durability=publication.durability.value)
+        return await publication.way.publish_many(client, messages, publication.durability.value)
 
     confirms = run_with_client(url, go)
     if as_json:
@@ -138,9 +195,11 @@ def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, 
 
 def _confirms_text(confirms: "list[Confirm]") -> str:
     first, last = confirms[0].offset, confirms[-1].offset
-    offsets = f"offset {first}" if len(confirms) == 1 else f"offsets {first} to {last}"
+    offsets = f", offset {first}" if len(confirms) == 1 else f", offsets {first} to {last}"
+    if None in (first, last):  # through an exchange into no queue, or several
+        offsets = ""
     duplicates = sum(confirm.duplicate for confirm in confirms)
-    return f"{_messages(len(confirms))} confirmed ({confirms[-1].level}), {offsets}{_duplicates_text(duplicates)}"
+    return f"{_messages(len(confirms))} confirmed ({confirms[-1].level}){offsets}{_duplicates_text(duplicates)}"
 
 
 def _duplicates_text(count: int) -> str:
@@ -177,7 +236,7 @@ def _publish_lines(url: str, publication: Publication, source: str, *, as_json: 
             reader = LineReader(descriptor, stop.requested, LINE_BYTES_MAX)
             size_bytes = _regular_size(descriptor)
             with output.make_progress(f"publish {source}", size_bytes, wanted=size_bytes is not None) as meter:
-                await _send_lines(client.queue(publication.queue), publication, reader, tally, meter)
+                await _send_lines(client, publication, reader, tally, meter)
             tally.interrupted = stop.requested.is_set()
 
     try:
@@ -195,18 +254,18 @@ def _publish_lines(url: str, publication: Publication, source: str, *, as_json: 
 
 
 async def _send_lines(
-    queue: "Queue", publication: Publication, reader: LineReader, tally: Tally, meter: output.Meter
+    client: "Client", publication: Publication, reader: LineReader, tally: Tally, meter: output.Meter
 ) -> None:
     """Publish every line, and stop at the first that is refused."""
     envelope = publication.envelope
     plain = envelope.is_empty
-    publisher = queue.publisher(durability=publication.durability.value)
+    publisher, send = publication.way.publisher(client, publication.durability.value)
     try:
         async with publisher:
             while not publisher.errors and (lines := await asyncio.to_thread(reader.read)):
                 for line in lines:
                     tally.sent += 1
-                    await publisher.send(line if plain else envelope.message(line))
+                    await send(line if plain else envelope.message(line))
                 tally.confirmed = publisher.confirmed_count
                 meter.update(reader.bytes_read, tally.text())
     finally:
@@ -239,7 +298,7 @@ def _report(tally: Tally, publication: Publication, *, as_json: bool) -> None:
     if as_json:
         seconds = round(tally.seconds(), 3)
         counts = {"confirmed": tally.confirmed, "duplicates": tally.duplicates}
-        output.print_json({"queue": publication.queue, **counts, "seconds": seconds})
+        output.print_json({**publication.way.names(), **counts, "seconds": seconds})
     else:
         output.print_text(tally.text())
 
