@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.sim import exchange_actions
 from tests.sim.client import Asked, Client, Connection
 from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options
@@ -74,6 +75,14 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         weights |= {declare_group: options.groups, delete_group: 1}
     if options.crash_odds:
         weights |= {crash: 1, restart: 1}
+    if options.exchange_odds:
+        weights |= {
+            exchange_actions.publish_through: options.publishes * options.exchange_odds,
+            exchange_actions.bind: 4 * options.exchange_odds,
+            exchange_actions.unbind: options.exchange_odds,
+            exchange_actions.declare: options.exchange_odds,
+            exchange_actions.delete: 1,
+        }
     return list(weights), list(weights.values())
 
 
@@ -163,8 +172,7 @@ def publish(world: World) -> None:
     if sum(len(sent.uids) for sent in client.unconfirmed) > world.options.window_messages:
         return
     queues = rng.sample(QUEUES, rng.choice([1, 1, 1, 2, 3]))
-    if world.options.pinned in queues and rng.random() < 0.9:
-        queues.remove(world.options.pinned)
+    queues = [name for name in queues if name not in world.options.pinned or rng.random() < 0.1]
     if rng.random() < 0.9:
         for name in queues:
             world.ensure_declared(connection, name)
@@ -194,7 +202,7 @@ def consume(world: World) -> None:
     rng = world.rng
     number = next(n for n in range(1, 99) if n not in connection.consumers)
     queue = world.shadow.names.get(rng.choice(_TARGETS))
-    if queue is not None and queue.name == world.options.pinned:
+    if queue is not None and queue.name in world.options.pinned:
         return
     group = _draw_group(world, queue) if queue is not None else None
     priority, exclusive = rng.choice([0, 0, 0, 1, -5]), rng.random() < 0.05

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tests.sim.violation import Violation
 
+from penstock.core.matching import MessageView
 from penstock_client.wire import blocks
 
 _FILLER = bytes(range(33, 127)) * 64
@@ -43,6 +44,18 @@ def addresses_in(block: bytes) -> set[str]:
     """Return where the messages of a block want their replies."""
     columns = blocks.decode_properties(block) or ()
     return {properties["reply_to"] for properties in columns if properties and "reply_to" in properties}
+
+
+def view_of(uid: int) -> MessageView:
+    """Return the key and headers of message ``uid``, where it is published through an exchange."""
+    return MessageView(key_of(uid), {"shape": "round" if uid // 4 % 2 else "square", "size": uid // 2 % 3})
+
+
+def routed_block_of(uids: Sequence[int], way: tuple[str, str] | None) -> bytes:
+    """Return a block of these messages with keys and headers, and with the way that it comes, or not."""
+    views = [view_of(uid) for uid in uids]
+    columns = [view.key for view in views], [view.headers for view in views]
+    return blocks.encode_block([body_of(uid) for uid in uids], *columns, None, way)
 
 
 def uids_of(block: bytes) -> tuple[int, ...]:

@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.bodies import addresses_in, block_of, uids_of
+from tests.sim.bodies import addresses_in, block_of, routed_block_of, uids_of
+from tests.sim.exchanges import Way
 from tests.sim.judge import Expected
 from tests.sim.mail import replies_in
 from tests.sim.state import ShadowConsumer, ShadowGroup
@@ -14,6 +15,7 @@ from tests.sim.violation import Violation
 
 from penstock.core.values import DUPLICATE, REFUSED, STORED, SYNCED, WRITTEN, Refusal
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
+from penstock_client.wire.blocks import decode_routing
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -34,6 +36,13 @@ class Sent:
     uids: tuple[int, ...]
     confirmed_count: int = 0
     """Of its messages; less than all when it was stored in parts."""
+    way: Way | None = None
+    """Through an exchange, whose name is in ``queue`` then: sequences are counted by it."""
+
+    @property
+    def route(self) -> str:
+        """What tells its route from others."""
+        return f"{self.queue} {self.way.routing_key} {self.way.mandatory}" if self.way else self.queue
 
 
 @dataclass(slots=True)
@@ -59,8 +68,10 @@ class Connection:
         self.requests: dict[int, Asked] = {}
         self.refused: list[int] = []
         self.routes: dict[str, int] = {}
+        self.streams: dict[int, str] = {}
+        """By route: the queue or exchange whose sequences its blocks have."""
         self.expected: dict[int, deque[Expected]] = {}
-        """By route: confirms come in order, refusals among them."""
+        """By route, one for all of an exchange's: confirms come in order, refusals among them."""
         self.consumers: list[int] = []
         self.tags: list[int] = []
         self.old_tags: deque[int] = deque(maxlen=_REMEMBERED_TAGS)
@@ -84,7 +95,7 @@ class Connection:
             if tuple(entry) != expected[:7]:
                 raise Violation("I9", f"confirm {entry}, expected {expected}")
             self._check_level(expected)
-            self.client.confirmed(expected, self._name_of(entry[0]))
+            self.client.confirmed(expected, self.streams[entry[0]])
 
     def _check_level(self, expected: Expected) -> None:
         history = self.world.history
@@ -94,9 +105,6 @@ class Connection:
             history.relied_on(expected.position, "I2", f"confirm {expected}")
         elif expected.level == WRITTEN and expected.position >= history.written_end:
             raise Violation("I2", f"confirm {expected} left before it was written ({history.written_end:#x})")
-
-    def _name_of(self, route: int) -> str:
-        return next(name for name, number in self.routes.items() if number == route)
 
     def deliver(self, entries: list[DeliveryOut]) -> None:
         """Messages arrive: as handed out, in that order, as they were published (I6, I7)."""
@@ -116,10 +124,16 @@ class Connection:
     def _check_bodies(self, queue: int, entry: DeliveryOut) -> None:
         for index, uid in enumerate(uids_of(entry.block)):
             stored = self.world.history.identity.get((queue, entry.offset + index))
+            self._check_way(uid, entry.block)
             if stored != uid:
                 raise Violation("I6", f"queue {queue} {entry.offset + index} is message {stored}, {uid} was delivered")
         if len(uids_of(entry.block)) != entry.message_count:
             raise Violation("I6", f"{entry.message_count} messages announced, {len(uids_of(entry.block))} delivered")
+
+    def _check_way(self, uid: int, block: bytes) -> None:
+        way = self.world.history.ways.get(uid)
+        if decode_routing(block) != way:
+            raise Violation("I6", f"message {uid} came by {way}, and is delivered as {decode_routing(block)}")
 
     def reply(self, request: int, result: dict[str, Any]) -> None:
         """A request succeeded: what it did is durable (I4)."""
@@ -257,28 +271,37 @@ class Connection:
             self.world.shadow.add_consumer(self.session, consumer)
             self.consumers.append(number)
 
-    def open_route(self, queue: str) -> int:
-        """Return the route to a queue, opening it first."""
-        number = self.routes.get(queue)
+    def open_route(self, sent: Sent) -> int:
+        """Return the route of a block, opening it first."""
+        number = self.routes.get(sent.route)
         if number is None:
-            number = self.routes[queue] = len(self.routes) + 1
-            self.expected[number] = deque()
-        session = self.world.shadow.sessions[self.session]
-        if number not in session.routes and self.request("route_open", route=number, routing_key=queue):
-            session.routes[number] = (queue, self.world.shadow.names[queue].number)
+            number = self.routes[sent.route] = len(self.routes) + 1
+            same = [known for known, stream in self.streams.items() if sent.way and stream == sent.queue]
+            self.expected[number] = self.expected[same[0]] if same else deque()
+            self.streams[number] = sent.queue
+        session, shadow = self.world.shadow.sessions[self.session], self.world.shadow
+        if number in session.routes or number in session.ways:
+            return number
+        if sent.way is None:
+            if self.request("route_open", route=number, routing_key=sent.queue):
+                session.routes[number] = (sent.queue, shadow.names[sent.queue].number)
+        else:
+            name, _, key, mandatory = sent.way
+            if self.request("route_open", route=number, exchange=name, routing_key=key, mandatory=mandatory):
+                session.ways[number] = sent.way._replace(number=shadow.exchanges.names[name].number)
         return number
 
     def publish(self, blocks: list[Sent]) -> None:
         """Send one PUBLISH frame."""
         world = self.world
         entries = [
-            (self.open_route(sent.queue), sent.level, sent.first_sequence, len(sent.uids), sent.block)
-            for sent in blocks
+            (self.open_route(sent), sent.level, sent.first_sequence, len(sent.uids), sent.block) for sent in blocks
         ]
         world.trace(
             f"{self.client.name} > publish {[(s.queue, e[1:4], s.uids) for s, e in zip(blocks, entries, strict=True)]}"
         )
         world.check_stored_once(blocks)
+        world.probe.look_at_memory()
         world.probe.stored.clear()
         world.engine.publish(self.session, entries)
         for expected in world.shadow.publish(self.session, entries, world.probe.stored, world.now_ms):
@@ -364,6 +387,7 @@ class Client:
         self.resend = False
         for name in sorted({sent.queue for sent in self.unconfirmed}):
             self.world.ensure_declared(self.connection, name)
+            self.world.ensure_exchange(self.connection, name)
         for sent in self.unconfirmed:
             sent.confirmed_count = 0
         if self.unconfirmed:
@@ -382,12 +406,24 @@ class Client:
         self.unconfirmed += blocks
         self.connection.publish(blocks)
 
-    def confirmed(self, expected: Expected, queue: str) -> None:
+    def send_through(self, way: Way, level: int, count: int) -> None:
+        """Publish new messages through an exchange; half of the clients say the way in the block themselves."""
+        assert self.connection is not None
+        uids = self.world.new_uids(count)
+        self.world.history.ways.update(dict.fromkeys(uids, (way.exchange, way.routing_key)))
+        first = self.sequences.get(way.exchange, 1)
+        self.sequences[way.exchange] = first + count
+        block = routed_block_of(uids, (way.exchange, way.routing_key) if self.number % 2 else None)
+        sent = Sent(way.exchange, first, level, block, uids, way=way)
+        self.unconfirmed.append(sent)
+        self.connection.publish([sent])
+
+    def confirmed(self, expected: Expected, stream: str) -> None:
         """The outcome of a block, or of a part of it, is known."""
         for sent in self.unconfirmed:
             first = expected.first_sequence - sent.first_sequence
-            if sent.queue == queue and 0 <= first < len(sent.uids):
-                if expected.status in (STORED, DUPLICATE):
+            if sent.queue == stream and 0 <= first < len(sent.uids):
+                if expected.status in (STORED, DUPLICATE) and expected.kept:
                     self.world.check_confirmed(sent.uids[first : first + expected.message_count], expected)
                 sent.confirmed_count += expected.message_count
                 if sent.confirmed_count == len(sent.uids):

@@ -27,6 +27,7 @@ def compare(broker: Broker, shadow: Shadow) -> None:
     _same("I18", "producers", sorted(broker.producers), sorted(shadow.producers))
     for number, queue in broker.queues.items():
         compare_queue(broker, queue, shadow.queues[number])
+    compare_exchanges(broker, shadow)
     compare_leases(broker, shadow)
 
 
@@ -86,6 +87,26 @@ def _compare_group(group: Group, mine: ShadowGroup) -> None:
     _same("I12", f"{mine.label} counters", group.counters.values(), counters)
     _same("I12", f"{mine.label} open", group.open_count, len(mine.messages))
     _compare_messages(group, mine)
+
+
+def compare_exchanges(broker: Broker, shadow: Shadow) -> None:
+    """Every exchange with its bindings, counts and streams."""
+    exchanges, mine = broker.exchanges, shadow.exchanges
+    _same(
+        "I18",
+        "exchanges",
+        {n: e.number for n, e in exchanges.names.items()},
+        {n: e.number for n, e in mine.names.items()},
+    )
+    _same("I18", "bindings", exchanges.binding_count, sum(len(one.rules) for one in mine.by_number.values()))
+    for number, exchange in exchanges.by_number.items():
+        other = mine.by_number[number]
+        found = [(*b.destination, b.routing_key, b.arguments) for b in exchange.bindings]
+        _same("I18", f"{exchange.name} bindings", found, [tuple(rule) for rule in other.rules])
+        counts = (exchange.settings, exchange.published, exchange.unrouted)
+        _same("I12", f"{exchange.name} counts", counts, (other.settings, other.published, other.unrouted))
+        streams = {p: s.last_sequence for p, s in exchange.streams.items() if s.last_sequence}
+        _same("I9", f"{exchange.name} streams", streams, {p: s.last for p, s in other.streams.items() if s.last})
 
 
 def compare_leases(broker: Broker, shadow: Shadow) -> None:

@@ -8,8 +8,11 @@ from tests.sim.shadow import Shadow
 
 from penstock.core.facts import (
     Altered,
+    Bound,
     Declared,
     Deleted,
+    ExchangeDeclared,
+    ExchangeDeleted,
     Fact,
     GroupAltered,
     GroupDeclared,
@@ -17,6 +20,7 @@ from penstock.core.facts import (
     Paused,
     ProducerOpened,
     ProducersExpired,
+    Unbound,
 )
 
 
@@ -41,6 +45,8 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
             shadow.producers[fact.producer] = fact.time_ms
         case ProducersExpired():
             forget_producers(shadow, fact.producers)
+        case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
+            shadow.exchanges.apply(fact)
     return 0
 
 
@@ -50,3 +56,5 @@ def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:
         del shadow.producers[producer]
         for queue in shadow.queues.values():
             queue.streams.pop(producer, None)
+        for exchange in shadow.exchanges.by_number.values():
+            exchange.streams.pop(producer, None)

@@ -6,7 +6,7 @@ from tests.sim.replay import Known, check_one_place, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.violation import Violation
 
-from penstock.core.facts import Published
+from penstock.core.facts import Fact, Published, PublishedTo
 
 
 class History:
@@ -22,21 +22,29 @@ class History:
         self.promised = -1
         """The highest position that some effect relied on."""
         self.resent: dict[int, None] = {}
-        """Messages that may rightly be stored twice: sent again after their queue was deleted."""
+        """Messages that may rightly be stored twice: their queue was deleted, or they came through an exchange."""
+        self.ways: dict[int, tuple[str, str]] = {}
+        """Exchange and routing key of messages that were published through one (SEMANTICS 25)."""
 
     def recorded(self, known: Known) -> None:
         """A fact was staged in the journal."""
         self.facts.append(known)
         if isinstance(known.fact, Published):
             self._identify(known.fact, known.uids)
+        elif isinstance(known.fact, PublishedTo):
+            for queue, first in known.fact.targets:
+                self._identify_in(queue, first, known.uids)
 
     def held(self, fact: Published, uids: tuple[int, ...]) -> None:
         """A memory queue's block was kept."""
         self._identify(fact, uids)
 
     def _identify(self, fact: Published, uids: tuple[int, ...]) -> None:
+        self._identify_in(fact.queue, fact.first, uids)
+
+    def _identify_in(self, queue: int, first: int, uids: tuple[int, ...]) -> None:
         for index, uid in enumerate(uids):
-            place = (fact.queue, fact.first + index)
+            place = (queue, first + index)
             if place in self.identity:
                 raise Violation("I6", f"position {place} of message {self.identity[place]} is used again for {uid}")
             self.identity[place] = uid
@@ -60,13 +68,21 @@ class History:
             raise Violation("I1", f"recovered up to {end:#x}, but {self.promised:#x} was promised")
         lost = [known for known in self.facts if known.position >= end]
         self.facts = [known for known in self.facts if known.position < end]
+        if lost and isinstance(lost[0].fact, PublishedTo) and lost[0].fact.continues:
+            raise Violation("I5", f"a part of a block survived the crash, and the next was lost: {lost[0].fact[:8]}")
         for known in lost:
-            if isinstance(known.fact, Published):
-                for index in range(known.fact.message_count):
-                    del self.identity[known.fact.queue, known.fact.first + index]
+            for queue, first in _places_of(known.fact):
+                for index in range(len(known.uids)):
+                    del self.identity[queue, first + index]
         if lost:
             self.stored_uids = dict.fromkeys(self.identity.values())
         self.written_end = self.synced_end = end
         shadow = replayed(self.facts, boot_epoch)
         check_one_place(shadow, self.resent)
         return shadow
+
+
+def _places_of(fact: Fact) -> tuple[tuple[int, int], ...]:
+    if isinstance(fact, Published):
+        return ((fact.queue, fact.first),)
+    return fact.targets if isinstance(fact, PublishedTo) else ()

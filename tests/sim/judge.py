@@ -10,14 +10,14 @@ from tests.sim.state import NotedId, ShadowQueue, Stream
 from tests.sim.violation import Violation
 
 from penstock.core.dedup import digest_of
-from penstock.core.facts import Published
+from penstock.core.facts import Published, PublishedTo
 from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
 
 if TYPE_CHECKING:
     from tests.sim.shadow import Shadow
 
 Publication = tuple[int, int, int, int, bytes]
-Recorded = tuple[int, Published]
+Recorded = tuple[int, Published | PublishedTo]
 STREAM_RUNS_KEPT = 64
 
 
@@ -32,6 +32,8 @@ class Expected(NamedTuple):
     message_count: int
     offset: int
     position: int
+    kept: bool = True
+    """False where no queue took it, and that is no error."""
 
 
 class Judge:
@@ -104,6 +106,7 @@ class Judge:
             if not recorded:
                 raise Violation("I1", f"nothing was recorded for {run} of {self._queue.name}")
             position, fact = recorded.popleft()
+            assert isinstance(fact, Published)
             wanted = (self._queue.number, run.offset, run.message_count, self._producer, run.first_sequence)
             if fact[:5] != wanted:
                 raise Violation("I6", f"recorded {fact[:5]}, it had to be {wanted}")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
+from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
+
 from penstock.core import delivery, intake, settling
 from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
@@ -350,4 +352,5 @@ MUTANTS: Final = (
     tokens_not_taken,
     tokens_not_waited_for,
     leases_begin_when_extended,
+    *EXCHANGE_MUTANTS,
 )

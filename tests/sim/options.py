@@ -10,6 +10,9 @@ from penstock.core.values import MODES
 
 QUEUES = ("a", "b", "c", "m")
 """``m`` is the memory queue; the dead-letter queues appear by themselves."""
+EXCHANGES = ("x", "y", "z")
+ROUTING_KEYS = ("", "a", "b.c", "a.b.c")
+PATTERNS = ("#", "*", "a.#", "#.c", "*.c", "a.*.c", "b.c", "#.b.#")
 
 GROUPS = ("", "billing", "audit", "watch")
 """By name, on any queue: the default one, two lasting ones, an ephemeral one."""
@@ -38,16 +41,21 @@ class Options:
     recovery_crash_odds: float
     rot_odds: float
     marks_started: bool
-    pinned: str
-    """A queue that gets a message now and then and has no consumer: what cleaning is for. Empty: none."""
+    pinned: tuple[str, ...]
+    """Queues that get a message now and then and have no consumer: what cleaning is for."""
     groups: int
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
     modes: dict[str, str]
     on_dead: str
     group_rates: dict[str, tuple[float, int]]
     """Messages a second and the burst of the named groups that have a rate."""
+    exchange_odds: int
+    """Weight of what is done with exchanges; 0: there are none."""
+    garbage_segments: int
+    """How soon housekeeping cleans."""
     window_messages: int = 80
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exchanges: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def deduplicates(self, queue: str) -> bool:
         """True when the messages of this queue are published with ids."""
@@ -75,7 +83,9 @@ def draw_options(rng: random.Random) -> Options:
         boundary_crashes=rng.choice([0.0, 0.2, 1.0]),
         recovery_crash_odds=rng.choice([0.0, 0.5]),
         rot_odds=rng.choice([0.0, 0.3]),
-        pinned=rng.choice(["", "", "a", "c"]),
+        pinned=rng.choice([(), (), ("a",), ("a", "c"), ("a", "b"), ("a", "b", "c")]),
+        garbage_segments=rng.choice([0, 0, 1]),
+        exchange_odds=rng.choice([0, 1, 2, 4]),
         marks_started=rng.random() < 0.5,
         groups=rng.choice([0, 0, 2, 8]),
         on_dead=rng.choice(["skip", "hold"]),
@@ -83,6 +93,7 @@ def draw_options(rng: random.Random) -> Options:
         group_rates={
             name: (rng.choice([20.0, 300.0]), rng.choice([1, 8])) for name in GROUPS if name and rng.random() < 0.2
         },
+        exchanges={name: _draw_exchange(rng) for name in EXCHANGES},
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )
 
@@ -107,3 +118,31 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     if name == "b":
         settings["dead_letter"] = rng.choice([None, "graveyard", "a"])
     return settings
+
+
+def _draw_exchange(rng: random.Random) -> dict[str, Any]:
+    kind = rng.choice(["direct", "fanout", "fanout", "topic", "topic", "headers", "consistent-hash"])
+    settings: dict[str, Any] = {"type": kind, "alternate": rng.choice([None, None, *EXCHANGES])}
+    if kind == "consistent-hash":
+        settings["hash_by"] = rng.choice(["routing-key", "key", "header"])
+        if settings["hash_by"] == "header":
+            settings["hash_header"] = "size"
+    return settings
+
+
+def draw_rule(rng: random.Random, kind: str) -> tuple[str, dict[str, Any]]:
+    """Return a routing key and arguments for a binding of an exchange of this type."""
+    if kind == "topic":
+        return rng.choice(PATTERNS), {}
+    if kind == "consistent-hash":
+        return rng.choice(["1", "2"]), {}
+    if kind == "headers":
+        return "", rng.choice(
+            [
+                {"shape": "round"},
+                {"x-match": "any", "shape": "square", "size": 1},
+                {"x-match": "all", "size": None, "shape": "round", "x-note": "not compared"},
+                {"size": True},
+            ]
+        )
+    return rng.choice(ROUTING_KEYS), {}

@@ -24,6 +24,7 @@ from penstock.core.facts import (
     Fact,
     Held,
     Published,
+    PublishedTo,
     Resumed,
     encode,
 )
@@ -68,6 +69,7 @@ class Probe:
         self.mail = Mail(engine.limits.reply_bytes_max)
         self._moved: tuple[int, int, int] | None = None
         self._moved_end = -1
+        self._part_end = -1
         self._wrap(engine)
 
     def _wrap(self, engine: Engine) -> None:
@@ -88,7 +90,7 @@ class Probe:
         """A fact goes to the journal."""
         position = self.engine.record(fact)
         self.last_position = position
-        uids = uids_of(fact.block) if isinstance(fact, Published) else ()
+        uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo)) and fact.block else ()
         self.history.recorded(Known(position, fact, uids))
         self._note(fact, position)
         return position
@@ -109,6 +111,9 @@ class Probe:
         shadow = self.shadow
         match fact:
             case Published() if fact.producer:
+                self.stored.append((position, fact))
+            case PublishedTo():
+                self._check_parts(fact, position)
                 self.stored.append((position, fact))
             case Published():
                 uids = uids_of(fact.block)
@@ -138,6 +143,12 @@ class Probe:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
         if position >= 0 and self._moved_end >= 0 and position != self._moved_end + LENGTH_BYTES:
             raise Violation("I14", f"{fact} is in another batch than its copy: {position:#x}, {self._moved_end:#x}")
+
+    def _check_parts(self, fact: PublishedTo, position: int) -> None:
+        """The parts of a block are neighbours in one batch, or a crash may come between them."""
+        if fact.continues and position != self._part_end + LENGTH_BYTES:
+            raise Violation("I5", f"{fact[:8]} is in another batch than the part before it: {self._part_end:#x}")
+        self._part_end = position + len(encode(fact))
 
     def _buried(self, fact: Dead, position: int) -> None:
         group = self.shadow.queues[fact.queue].groups[fact.group]
@@ -267,8 +278,23 @@ class Probe:
     def compare(self) -> None:
         """Hold everything against everything."""
         self.adopt()
-        compare(self.engine.broker, self.shadow)
+        broker, blocks = self.engine.broker, self.engine.blocks
+        compare(broker, self.shadow)
         self.mail.compare(self.engine.reply_boxes)
+        kept = {
+            block.position: block.size_bytes
+            for queue in broker.queues.values()
+            if queue.settings.durable
+            for block in queue.log.all_blocks()
+        }
+        if not broker.dropped and not broker.draining and blocks.live_bytes != sum(kept.values()):
+            raise Violation("I12", f"{blocks.live_bytes} live bytes are counted, {sum(kept.values())} are needed")
+
+    def look_at_memory(self) -> None:
+        """Look up what the shadow cannot know before a publish: what memory queues have not dropped yet."""
+        for number, queue in self.engine.broker.queues.items():
+            if not queue.settings.durable:
+                self.shadow.memory_bytes[number] = queue.log.live_bytes
 
     def _check_visible(self) -> None:
         for number, queue in self.shadow.queues.items():

@@ -21,6 +21,7 @@ from penstock.core.facts import (
     Leased,
     Noted,
     Published,
+    PublishedTo,
     Repeated,
     Resumed,
 )
@@ -99,11 +100,14 @@ def _apply(shadow: Shadow, known: Known) -> None:
         case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
-            _apply_other(shadow, fact)
+            _apply_other(shadow, known)
 
 
-def _apply_other(shadow: Shadow, fact: Fact) -> None:
-    if isinstance(fact, (Noted, Repeated)):
+def _apply_other(shadow: Shadow, known: Known) -> None:
+    fact = known.fact
+    if isinstance(fact, PublishedTo):
+        shadow.stored_in_all(fact, known.position, known.uids)
+    elif isinstance(fact, (Noted, Repeated)):
         _apply_message_ids(shadow, fact)
     else:
         note_definition(shadow, fact)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from typing import TypeVar
 
-from tests.sim.bodies import uids_of
+from tests.sim.bodies import uids_of, view_of
+from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
 from tests.sim.state import (
     Block,
@@ -35,6 +37,7 @@ from penstock.core.facts import (
     GroupDeleted,
     Paused,
     Published,
+    PublishedTo,
 )
 from penstock.core.values import (
     ACK,
@@ -72,6 +75,9 @@ class Shadow:
         self.copied: Stored | None = None
         """In a replay: the broker's own copy of a message whose original ends with the next fact about it."""
         self._arrivals = 0
+        self.exchanges = ShadowExchanges()
+        self.memory_bytes: dict[int, int] = {}
+        """What memory queues hold, blocks included that are done and not dropped yet: looked up before a publish."""
 
     # -- definitions ---------------------------------------------------------------------------------------------------
 
@@ -118,6 +124,7 @@ class Shadow:
         """A queue is gone, with its consumers and every lease on it; return how many messages it had."""
         queue = self.queues.pop(number)
         del self.names[queue.name]
+        self.exchanges.forget("queue", number)
         for group in queue.groups.values():
             self._end_deliveries(group)
         return queue.open_count()
@@ -157,9 +164,13 @@ class Shadow:
     ) -> list[Expected]:
         """Return what each block's confirm has to say. ``facts`` are what was recorded for them, in order."""
         recorded = deque(facts)
-        expected = [
-            part for one in publications for part in self._publish_one(self.sessions[session], one, recorded, now_ms)
-        ]
+        expected: list[Expected] = []
+        for one in publications:
+            way = self.sessions[session].ways.get(one[0])
+            if way is None:
+                expected += self._publish_one(self.sessions[session], one, recorded, now_ms)
+            else:
+                expected += self._publish_through(self.sessions[session], way, one, recorded)
         if recorded:
             raise Violation("I6", f"stored though it had to be refused: {recorded[0]}")
         return expected
@@ -193,6 +204,7 @@ class Shadow:
         if not recorded:
             raise Violation("I1", f"nothing was recorded for sequence {first} of {queue.name}")
         position, fact = recorded.popleft()
+        assert isinstance(fact, Published)
         self.stored(fact, position, uids_of(block))
         if fact[:5] != (queue.number, queue.next_offset - count, count, session.producer, first):
             raise Violation("I6", f"recorded {fact[:5]} for {publication[:4]} of session {session.number}")
@@ -207,25 +219,90 @@ class Shadow:
 
     def stored(self, fact: Published, position: int, uids: Sequence[int]) -> None:
         """A block entered a log."""
-        queue = self.queues[fact.queue]
-        if fact.first != queue.next_offset:
-            raise Violation("I6", f"queue {queue.name}: offset {fact.first} given, next is {queue.next_offset}")
         if len(uids) != fact.message_count:
             raise Violation("I6", f"a block of {len(uids)} messages recorded as {fact.message_count}")
-        size = max(1, len(fact.block) // fact.message_count)
-        for index, uid in enumerate(uids):
-            offset = fact.first + index
-            stored = queue.stored[offset] = Stored(uid, offset, size, fact.first, position)
-            for group in queue.groups.values():
-                group.add(stored)
-        queue.next_offset += fact.message_count
-        queue.blocks.append(Block(fact.first, queue.next_offset, len(fact.block) + PUBLISHED_HEADER_BYTES))
+        queue = self.queues[fact.queue]
+        self._place(queue, fact.first, uids, len(fact.block), position)
         if fact.producer:
             stream = queue.streams.setdefault(fact.producer, Stream())
             stream.last = fact.first_sequence + fact.message_count - 1
             for index in range(fact.message_count):
                 stream.offsets[fact.first_sequence + index] = fact.first + index
             self.producers[fact.producer] = fact.time_ms
+
+    def _place(self, queue: ShadowQueue, first: int, uids: Sequence[int], block_bytes: int, position: int) -> None:
+        if first != queue.next_offset:
+            raise Violation("I6", f"queue {queue.name}: offset {first} given, next is {queue.next_offset}")
+        size = max(1, block_bytes // len(uids))
+        for offset, uid in enumerate(uids, first):
+            stored = queue.stored[offset] = Stored(uid, offset, size, first, position)
+            for group in queue.groups.values():
+                group.add(stored)
+        queue.next_offset += len(uids)
+        queue.blocks.append(Block(first, queue.next_offset, block_bytes + PUBLISHED_HEADER_BYTES))
+        if not queue.settings.durable:
+            self.memory_bytes[queue.number] = (
+                self.memory_bytes.get(queue.number, 0) + block_bytes + PUBLISHED_HEADER_BYTES
+            )
+
+    # -- publishing through exchanges ----------------------------------------------------------------------------------
+
+    def stored_in_all(self, fact: PublishedTo, position: int, uids: Sequence[int]) -> None:
+        """A block entered the logs of all its durable queues."""
+        for number, first in fact.targets:
+            if number in self.queues:
+                self._place(self.queues[number], first, uids, len(fact.block), position)
+        self.exchanges.took(fact, position)
+        self.producers[fact.producer] = fact.time_ms
+
+    def _publish_through(
+        self, session: ShadowSession, way: Way, publication: Publication, recorded: deque[Recorded]
+    ) -> list[Expected]:
+        route, level, first, count, block = publication
+        all_of_it = Expected(route, REFUSED, level, "", first, count, OFFSET_UNKNOWN, -1)
+        exchange = self.exchanges.by_number.get(way.number) or self.exchanges.names.get(way.exchange)
+        if exchange is None:
+            return [all_of_it._replace(code="unknown-exchange")]
+        session.ways[route] = way._replace(number=exchange.number)
+        stream = exchange.streams.get(session.producer, Sequences())
+        if first <= stream.last:
+            return _duplicates(stream, all_of_it)
+        if self.storage_full:
+            return [all_of_it._replace(code="disk-full")]
+        uids = uids_of(block)
+        targets = [self.exchanges.queues_for(exchange, way.routing_key, view_of(uid)) for uid in uids]
+        expected, start = [], 0
+        for end in range(1, count + 1):
+            if end == count or targets[end] != targets[start]:
+                part = all_of_it._replace(first_sequence=first + start, message_count=end - start)
+                expected.append(self._part(session, exchange, way, part, targets[start], uids[start:end], recorded))
+                start = end
+        return expected
+
+    def _part(
+        self, session: ShadowSession, exchange: ShadowExchange, way: Way, part: Expected, targets: list[int],
+        uids: tuple[int, ...], recorded: deque[Recorded],
+    ) -> Expected:  # fmt: skip
+        """Neighbours that go the same way: refused, or in all of their queues by one fact (I5)."""
+        if not targets and way.mandatory:
+            exchange.unroutable += len(uids)
+            return part._replace(code="unroutable")
+        queues = [self.queues[number] for number in targets]
+        memory = [queue for queue in queues if not queue.settings.durable]
+        if any(self.memory_bytes.get(queue.number, 0) > queue.settings.memory_bytes_max for queue in memory):
+            return part._replace(code="limit-reached")
+        offset = queues[0].next_offset if len(queues) == 1 else OFFSET_UNKNOWN
+        for queue in memory:
+            _, held = _next(recorded, Published, f"a copy for {queue.name}")
+            self._place(queue, held.first, uids, len(held.block), -1)
+        position, fact = _next(recorded, PublishedTo, f"sequence {part.first_sequence} of {exchange.name}")
+        wanted = tuple((queue.number, queue.next_offset) for queue in queues if queue.settings.durable)
+        level = MEMORY if memory else part.level
+        told = (exchange.number, len(uids), session.producer, part.first_sequence, level)
+        if fact[:5] != told or fact.targets != wanted:
+            raise Violation("I5", f"recorded {fact[:8]}, it must be {told} into {wanted}")
+        self.stored_in_all(fact, position, uids)
+        return part._replace(status=STORED, level=level, offset=offset, position=position, kept=bool(queues))
 
     # -- delivery ------------------------------------------------------------------------------------------------------
 
@@ -492,3 +569,32 @@ class Shadow:
 
 def _step_up(time_ms: int) -> int:
     return -(-time_ms // 100) * 100
+
+
+_Stored = TypeVar("_Stored", Published, PublishedTo)
+
+
+def _next(recorded: deque[Recorded], kind: type[_Stored], what: str) -> tuple[int, _Stored]:
+    if not recorded or not isinstance(recorded[0][1], kind):
+        raise Violation("I1", f"nothing was recorded for {what}, but {list(recorded)[:1]}")
+    position, fact = recorded.popleft()
+    assert isinstance(fact, kind)
+    return position, fact
+
+
+def _duplicates(stream: Sequences, block: Expected) -> list[Expected]:
+    """What became of a block that was sent before, stretch by stretch."""
+    expected: list[Expected] = []
+    for sequence in range(block.first_sequence, block.first_sequence + block.message_count):
+        outcome = stream.outcomes.get(sequence)
+        one = block._replace(first_sequence=sequence, message_count=1, code="sequence-order")
+        if outcome is not None:
+            level = MEMORY if outcome.kind == IN_MEMORY else block.level
+            one = one._replace(status=DUPLICATE, code="", level=level, position=outcome.position, kept=False)
+        last = expected[-1] if expected else None
+        if last is not None and (last.status, last.level) == (one.status, one.level):
+            position = max(last.position, one.position)
+            expected[-1] = last._replace(message_count=last.message_count + 1, position=position)
+        else:
+            expected.append(one)
+    return expected

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.sim.bodies import key_of
+from tests.sim.exchanges import Way
 
 from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
@@ -344,4 +345,6 @@ class ShadowSession:
     consumers: dict[int, ShadowConsumer] = field(default_factory=dict)
     routes: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Route number to routing key and queue number."""
+    ways: dict[int, Way] = field(default_factory=dict)
+    """Route number to exchange and routing key."""
     tags: dict[int, Held] = field(default_factory=dict)

@@ -38,7 +38,7 @@ def test_every_mutant_is_caught_by_a_seed(mutant: Callable[[], AbstractContextMa
         try:
             with mutant():
                 run(seed, 500)
-        except Violation:
+        except (Violation, AssertionError, IndexError):  # a broken broker may as well fall over
             return
     pytest.fail(f"{mutant.__name__} lived through {_MUTANT_SEEDS} seeds (T27)")
 

@@ -13,7 +13,7 @@ from tests.sim.disk import Crashed, Loss, SimFileSystem
 from tests.sim.faults import Faults
 from tests.sim.history import History
 from tests.sim.judge import Expected
-from tests.sim.options import QUEUES, Options
+from tests.sim.options import EXCHANGES, QUEUES, Options
 from tests.sim.probe import Probe
 from tests.sim.recovering import recover
 from tests.sim.rot import check_rot
@@ -353,6 +353,11 @@ class World:
         """Declare a queue if it does not exist."""
         if name not in self.shadow.names and name in QUEUES:
             connection.request("queue_declare", queue=name, **self.options.settings[name])
+
+    def ensure_exchange(self, connection: Connection, name: str) -> None:
+        """Declare an exchange if it does not exist."""
+        if name not in self.shadow.exchanges.names and name in EXCHANGES:
+            connection.request("exchange_declare", exchange=name, **self.options.exchanges[name])
 
     def check_stored_once(self, blocks: list[Sent]) -> None:
         """Note which messages may rightly be stored twice: their first queue was deleted, or lived in memory."""
