@@ -36,6 +36,8 @@ class Job:
     """Receive through the client's callback interface where that is not the usual one (nats-py)."""
     separate: bool = False
     """Publish to many queues through a publisher of each (Penstock); else one publisher serves them all."""
+    topic: bool = False
+    """Publish through a topic exchange that is bound to the queue (Penstock)."""
     awaiting: bool = False
     """The message handler awaits (yields to the event loop) once per message."""
 

@@ -10,7 +10,18 @@ from benchmarks.crew import LoadFailed
 from benchmarks.options import Options
 from benchmarks.processes import ProcessFailed
 from benchmarks.results import Results
-from benchmarks.scenarios import Visit, backlog, confirm, connections, latency, load, open_visit, queues, requests
+from benchmarks.scenarios import (
+    Visit,
+    backlog,
+    confirm,
+    connections,
+    features,
+    latency,
+    load,
+    open_visit,
+    queues,
+    requests,
+)
 from benchmarks.systems import SYSTEMS, System
 
 _MEASURES: Final[dict[str, Callable[[Visit], None]]] = {
@@ -21,8 +32,9 @@ _MEASURES: Final[dict[str, Callable[[Visit], None]]] = {
     "connections": connections.measure,
     "queues": queues.measure,
     "backlog": backlog.measure,
+    "features": features.measure,
 }
-_EVERY_ROUND: Final = ("confirm", "latency", "load", "requests", "connections")
+_EVERY_ROUND: Final = ("confirm", "latency", "load", "requests", "connections", "features")
 _ON_A_FRESH_BROKER: Final = ("queues", "backlog")
 """Parts that leave so much behind that they run once, each on a broker of its own."""
 

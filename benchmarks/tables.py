@@ -131,6 +131,16 @@ TABLES: Final = (
         every_body_size=False,
     ),
     Table(
+        "What features of Penstock cost",
+        "Rates through the SDK as a ratio to the plain queue in the same visit, 100 B, publishing while another process"
+        " consumes. Topic: through a topic exchange with one queue bound by `orders.*.new`.",
+        (
+            Column("topic_publish_ratio", "topic publish", 2),
+            Column("topic_consume_ratio", "topic consume", 2),
+        ),
+        every_body_size=False,
+    ),
+    Table(
         "A backlog in Penstock, coalesced",
         "Published 200 B messages without a consumer; restart after SIGKILL; then drained through the SDK.",
         (

@@ -18,6 +18,7 @@ class PenstockClient:
         self._durable = job.durable
         self._awaiting = job.awaiting
         self._separate = job.separate
+        self._topic = job.topic
         self._client: Client
 
     async def open(self) -> None:
@@ -38,9 +39,21 @@ class PenstockClient:
 
     async def publish_steadily(self, queue: str, body: bytes, tally: Tally) -> None:
         """One publisher.send a message."""
+        if self._topic:
+            await self._publish_through_topic(queue, body, tally)
+            return
         async with self._client.queue(queue).publisher() as publisher:
             while not tally.stopping and tally.count < tally.limit:
                 await publisher.send(body)
+                tally.count += 1
+
+    async def _publish_through_topic(self, queue: str, body: bytes, tally: Tally) -> None:
+        events = self._client.exchange(f"{queue}.events", "topic")
+        await events.declare()
+        await events.bind(queue, "orders.*.new")
+        async with events.publisher() as publisher:
+            while not tally.stopping and tally.count < tally.limit:
+                await publisher.send("orders.eu.new", body)
                 tally.count += 1
 
     async def publish_spread(self, queues: list[str], body: bytes, tally: Tally) -> None:
