@@ -41,7 +41,7 @@ class Bench:
         self.session = Session(1, "peer", self.broker.deadlines)
         self.broker.sessions[1] = self.session
         definitions.open_producer(self.broker, self.session, None, 0)
-        publishing.open_route(self.broker, self.session, 1, "", "jobs", 10)
+        publishing.open_route(self.broker, self.session, 1, "jobs", 10)
         delivery.consume(self.broker, self.session, self.group, 1, PREFETCH, 1 << 40, "", 10)
 
     def record(self, fact: Fact) -> int:

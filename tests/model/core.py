@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tests.sim.bodies import block_of, key_of, uids_of
 from tests.sim.comparison import adopt_delays, compare
 from tests.sim.hearing import note_definition
-from tests.sim.judge import Recorded
+from tests.sim.judge import Publication, Recorded
 from tests.sim.replay import Known, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowGroup, ShadowQueue, ShadowSession
@@ -24,6 +24,7 @@ from penstock.core.facts import (
     Fact,
     Held,
     Published,
+    PublishedTo,
     Resumed,
     decode,
     encode,
@@ -78,7 +79,8 @@ class CoreUnderTest:
             raise Violation("I18", f"{fact} comes back from the journal as {kept}")
         position = self._next_position
         self._next_position += 1
-        self.facts.append(Known(position, kept, uids_of(fact.block) if isinstance(fact, Published) else ()))
+        uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo)) and fact.block else ()
+        self.facts.append(Known(position, kept, uids))
         self._note(fact, position)
         return position
 
@@ -98,6 +100,8 @@ class CoreUnderTest:
         shadow = self.shadow
         match fact:
             case Published() if fact.producer:
+                self.stored.append((position, fact))
+            case PublishedTo():
                 self.stored.append((position, fact))
             case Published():
                 shadow.stored(fact, position, uids_of(fact.block))
@@ -161,12 +165,18 @@ class CoreUnderTest:
     def publish(self, session: Session, blocks: list[Publishing]) -> None:
         """Publish a frame; the confirms have to say what the shadow says."""
         entries = [(b.route, b.level, b.first_sequence, len(b.uids), block_of(b.uids, with_ids=True)) for b in blocks]
+        self.publish_entries(session, entries)
+
+    def publish_entries(self, session: Session, entries: list[Publication]) -> None:
+        """Publish a frame of blocks that are encoded already."""
         self.stored.clear()
+        for number, queue in self.broker.queues.items():
+            self.shadow.memory_bytes[number] = queue.log.live_bytes
         publishing.publish(self.broker, session, entries, self.now_ms)
         expected = self.shadow.publish(session.number, entries, self.stored, self.now_ms)
         confirms = [tuple(confirm) for confirm in self.broker.confirms]
         if confirms != [(session.number, *one[:7]) for one in expected]:
-            raise Violation("I9", f"{confirms} for {blocks}, expected {expected}")
+            raise Violation("I9", f"{confirms} for {entries}, expected {expected}")
         self.broker.confirms.clear()
 
     def make_visible(self, number: int, part: int) -> None:
@@ -347,7 +357,8 @@ class CoreUnderTest:
         """Hold everything against everything (I8, I10, I12, I13)."""
         compare(self.broker, self.shadow)
         dropped, self.broker.dropped = self.broker.dropped, []
-        kept = {block.position for queue in self.broker.queues.values() for block in queue.log.all_blocks()}
+        shared = {one.position for one in self.facts if isinstance(one.fact, PublishedTo)}
+        kept = {block.position for queue in self.broker.queues.values() for block in queue.log.all_blocks()} - shared
         if kept & {block.position for block in dropped}:
             raise Violation("I1", "a block was dropped that its queue still has")
 
@@ -358,6 +369,9 @@ class CoreUnderTest:
 
 def _apply(broker: Broker, known: Known) -> None:
     fact = known.fact
+    if isinstance(fact, PublishedTo):
+        broker.apply_published_to(fact, fact.targets, len(fact.block) + PUBLISHED_HEADER_BYTES, known.position)
+        return
     if not isinstance(fact, Published):
         broker.apply(fact)
         return
