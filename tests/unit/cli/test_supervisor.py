@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_what_another_attempt_would_not_change_ends_everything(code: ExitCode) -
     assert [line["event"] for line in lines] == ["started a worker process"]
 
 
-def test_a_process_that_ends_is_replaced_and_that_is_said(tmp_path: Any) -> None:
+def test_a_process_that_ends_is_replaced_and_that_is_said(tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     code = f"""
 import sys
@@ -65,11 +66,15 @@ with open({str(marks)!r}, "a+") as marks:
     ]
 
 
-def test_a_request_to_stop_reaches_every_process() -> None:
+def test_a_request_to_stop_reaches_every_process(tmp_path: Path) -> None:
+    """The last of them to start asks, once: a second request would not wait for them."""
     code = f"""
 import signal, sys, threading
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-{STOP_PARENT}
+marks = open({str(tmp_path / "marks")!r}, "ab", buffering=0)
+marks.write(b"x")
+if marks.tell() == 3:
+    {STOP_PARENT}
 threading.Event().wait()
 """
     exit_code, _ = supervise(code, count=3)
