@@ -9,6 +9,7 @@ import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.cli.exits import ExitCode
@@ -79,8 +80,7 @@ class Supervisor:
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._running:
-            if process.returncode is None:
-                process.send_signal(number)
+            _signal(process, number)
 
     async def _keep(self, parent: int) -> int:
         """Keep one process running; return the exit code of the last one."""
@@ -105,7 +105,7 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(*self._command, "--parent", str(parent), **options)
         self._running.add(process)
         if self._stop.is_set():  # while it was started
-            process.terminate()
+            _signal(process, signal.SIGTERM)
         self._log.info("started a worker process", pid=process.pid)
         code = await process.wait()
         self._running.discard(process)
@@ -119,3 +119,13 @@ class Supervisor:
                 await self._stop.wait()
         except TimeoutError:
             pass
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended.
+
+    Not by ``process.send_signal``, which looks whether it has ended and so takes its exit code away from asyncio.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
