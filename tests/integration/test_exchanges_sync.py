@@ -1,5 +1,6 @@
 """Exchanges in the blocking client, on the real broker."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +68,23 @@ def test_a_publisher_raises_what_failed(client: Client) -> None:
 
     with pytest.raises(PublishFailed, match="no queue takes"):
         send_all()
+
+
+def test_requests_through_an_exchange_are_answered(client: Client) -> None:
+    shops = client.exchange("shops", "fanout")
+    shops.declare()
+    shops.bind("a")
+
+    def answer() -> None:
+        with client.queue("a").consume() as messages:
+            for message in messages:
+                with message:
+                    message.reply(b"re: " + message.body)
+                if message.body == b"two":
+                    return
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert shops.request("tea", b"one", timeout=10).body == b"re: one"
+    assert [reply.body for reply in shops.requests("tea", b"two", timeout=10, count=1)] == [b"re: two"]
+    answering.join()

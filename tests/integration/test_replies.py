@@ -21,6 +21,7 @@ from penstock_client import (
     ReplyFailed,
     ReplyOutcome,
     UnknownQueue,
+    Unroutable,
     connect,
 )
 from penstock_client.wire import control
@@ -297,6 +298,41 @@ async def test_every_group_of_a_queue_answers_for_itself(client: Client, test_br
         info = await client.queue("prices").info()
         while info.messages:
             info = await client.queue("prices").info()
+
+
+async def test_every_queue_that_an_exchange_leads_to_answers(client: Client, test_broker: TestBroker) -> None:
+    shops = client.exchange("shops", "topic")
+    await shops.declare()
+    for name in ("eu", "us"):
+        await client.queue(name).declare()
+        await shops.bind(name, f"*.{name}")
+        await shops.bind(name, "*.all")
+
+    def answer_as(name: str) -> Handler:
+        async def handle(message: ReceivedMessage) -> None:
+            await message.reply(name.encode())
+
+        return handle
+
+    async with (
+        worker(test_broker.url, answer_as("eu"), queue="eu"),
+        worker(test_broker.url, answer_as("us"), queue="us"),
+    ):
+        everyone = [reply.body async for reply in shops.requests("tea.all", b"?", timeout=LONG, count=2)]
+        assert sorted(everyone) == [b"eu", b"us"]
+        assert (await shops.request("tea.us", b"?", timeout=LONG)).body == b"us"
+        with pytest.raises(Unroutable):
+            await shops.request("tea.asia", b"?", timeout=LONG)
+        with pytest.raises(Unroutable):
+            await anext(shops.requests("tea.asia", b"?", timeout=LONG))
+
+
+async def test_an_exchange_that_gets_no_reply_is_named(client: Client) -> None:
+    shops = client.exchange("shops", "fanout")
+    await shops.declare()
+    await shops.bind("prices")
+    with pytest.raises(NoReply, match=r"exchange 'shops', routing key 'tea': no reply within 0\.05 s"):
+        await shops.request("tea", b"?", timeout=0.05)
 
 
 # An asker that does not read

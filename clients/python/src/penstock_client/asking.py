@@ -27,6 +27,7 @@ from penstock_client.errors import ConnectionLost, LimitReached, NoReply, Pensto
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.outgoing import as_bytes, prepare
 from penstock_client.reply import Reply
+from penstock_client.ways import Target, label_of
 from penstock_client.wire.errors import WireError
 from penstock_client.wire.frames import FrameType
 from penstock_client.wire.replies import decode_replied
@@ -51,10 +52,10 @@ class Box(NamedTuple):
 class Expected:
     """The replies to one request."""
 
-    __slots__ = ("_waiter", "correlation_id", "error", "queue", "replies", "sent")
+    __slots__ = ("_waiter", "correlation_id", "error", "replies", "sent", "target")
 
-    def __init__(self, queue: str, correlation_id: str) -> None:
-        self.queue = queue
+    def __init__(self, target: Target, correlation_id: str) -> None:
+        self.target = target
         self.correlation_id = correlation_id
         self.sent = False
         self.error: PenstockError | None = None
@@ -65,7 +66,9 @@ class Expected:
         """A reply arrived."""
         if len(self.replies) >= UNREAD_REPLIES_MAX:
             self.fail(
-                LimitReached(f"{UNREAD_REPLIES_MAX} replies from {self.queue!r} wait unread; later ones are lost")
+                LimitReached(
+                    f"{UNREAD_REPLIES_MAX} replies from {label_of(self.target)} wait unread; later ones are lost"
+                )
             )
         else:
             self.replies.append(reply)
@@ -112,9 +115,9 @@ class Asker:
         self._asked_count = 0
         self._expected: dict[str, Expected] = {}
 
-    async def request(self, queue: str, message: Publishable, timeout_s: float, level: int) -> Reply:
+    async def request(self, target: Target, message: Publishable, timeout_s: float, level: int) -> Reply:
         """Ask, and return the first reply. Raises NoReply, ReplyFailed, ConnectionLost, or why it was not published."""
-        expected = self._expect(queue)
+        expected = self._expect(target)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(expected, message, level)
@@ -124,15 +127,15 @@ class Asker:
         finally:
             self._forget(expected)
         if reply.error is not None:
-            raise ReplyFailed(queue, reply, reply.error)
+            raise ReplyFailed(label_of(target), reply, reply.error)
         return reply
 
     async def requests(
-        self, queue: str, message: Publishable, timeout_s: float, count: int | None, level: int
+        self, target: Target, message: Publishable, timeout_s: float, count: int | None, level: int
     ) -> AsyncGenerator[Reply, None]:
         """Ask, and yield every reply until the deadline, or until there were ``count`` of them."""
         deadline_s = asyncio.get_running_loop().time() + timeout_s
-        expected = self._expect(queue)
+        expected = self._expect(target)
         left = count
         try:
             await self._send_until(deadline_s, expected, message, timeout_s, level)
@@ -156,9 +159,9 @@ class Asker:
         except TimeoutError as error:
             raise _no_reply(expected, timeout_s) from error
 
-    def _expect(self, queue: str) -> Expected:
+    def _expect(self, target: Target) -> Expected:
         self._asked_count += 1
-        expected = Expected(queue, f"{self._prefix}.{self._asked_count}")
+        expected = Expected(target, f"{self._prefix}.{self._asked_count}")
         self._expected[expected.correlation_id] = expected
         return expected
 
@@ -176,7 +179,7 @@ class Asker:
             outgoing = prepare(replace(asked, reply_to=box.address, correlation_id=expected.correlation_id))
             await self._client.room_for([outgoing])
         expected.sent = True
-        self._client.enqueue(expected.queue, outgoing, level).add_done_callback(expected.confirmed)
+        self._client.enqueue(expected.target, outgoing, level).add_done_callback(expected.confirmed)
 
     async def _opened_box(self) -> Box:
         """Return the box of the connection there is, waiting for one to be won back."""
@@ -221,9 +224,9 @@ class Asker:
 
 def _no_reply(expected: Expected, timeout_s: float) -> NoReply:
     state = "the request may still be carried out" if expected.sent else "the request was not sent"
-    return NoReply(f"queue {expected.queue!r}: no reply within {timeout_s:g} s; {state}")
+    return NoReply(f"{label_of(expected.target)}: no reply within {timeout_s:g} s; {state}")
 
 
 def _unknown_outcome(expected: Expected, error: PenstockError) -> PenstockError:
-    text = f"queue {expected.queue!r}: {error}; whether the request was carried out is not known"
+    text = f"{label_of(expected.target)}: {error}; whether the request was carried out is not known"
     return ConnectionLost(text) if isinstance(error, ConnectionLost) else type(error)(text)

@@ -32,7 +32,7 @@ from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
 from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
-from penstock_client.reply import Reply
+from penstock_client.reply import REPLY_TIMEOUT_S, Reply
 from penstock_client.url import parse_url
 from penstock_client.ways import Target
 from penstock_client.wire import control
@@ -43,7 +43,6 @@ CONNECT_TIMEOUT_S: Final = 5.0
 DRAIN_TIMEOUT_S: Final = 30.0
 RECONNECT_TIMEOUT_S: Final = 60.0
 REQUEST_TIMEOUT_S: Final = 30.0
-REPLY_TIMEOUT_S: Final = 30.0
 log: Final = logging.getLogger("penstock_client")
 
 
@@ -63,7 +62,7 @@ class Client:
         self.producer = Producer()
         self.gathering = Gathering(self.producer)
         self.replier = Replier(self)
-        self._asker = Asker(self)
+        self.asker = Asker(self)
         self.stale_count = 0
         """Outcomes of messages whose lease had ended: those messages come again."""
         self._stale_unsaid_count = 0
@@ -77,7 +76,7 @@ class Client:
             self._deliver,
             self._stale,
             self._consumer_cancelled,
-            self._asker.take,
+            self.asker.take,
             self._lost,
         )
         self._link: Link | None = None
@@ -183,7 +182,7 @@ class Client:
         carried out, then, and it is for the caller to ask again. A request that nobody waits for any more stays in its
         queue: messages have no time to live yet. Later replies are counted in ``late_reply_count``.
         """
-        return await self._asker.request(queue, message, timeout, level_of(durability))
+        return await self.asker.request(queue, message, timeout, level_of(durability))
 
     def requests(
         self,
@@ -199,12 +198,12 @@ class Client:
         For a queue whose groups all get the message, each answering for itself (scatter-gather). That the request
         failed is one of the answers: look at its ``error``. Raises as ``request`` does, but just ends at the deadline.
         """
-        return self._asker.requests(queue, message, timeout, count, level_of(durability))
+        return self.asker.requests(queue, message, timeout, count, level_of(durability))
 
     @property
     def late_reply_count(self) -> int:
         """Replies to requests that nobody waits for any more."""
-        return self._asker.late_count
+        return self.asker.late_count
 
     async def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
@@ -397,7 +396,7 @@ class Client:
             return  # lost while it was being restored: the one supervisor tries again, a second would subscribe twice
         self._link = None
         self._linked.clear()
-        self._asker.detach(error)
+        self.asker.detach(error)
         self._detach()
         if isinstance(error, ConnectionRefused):
             self._fail(error)
@@ -473,7 +472,7 @@ class Client:
         self._linked.set()
         self.gathering.flush()
         self.producer.fail(error)
-        self._asker.detach(error)
+        self.asker.detach(error)
         for consumer in list(self._consumers.values()):
             consumer.detach()
             consumer.fail(error)

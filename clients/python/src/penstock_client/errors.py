@@ -57,8 +57,8 @@ class ReplyFailed(PenstockError):
 
     code = "reply-failed"
 
-    def __init__(self, queue: str, reply: Reply, error: ReplyError) -> None:
-        super().__init__(f"queue {queue!r}: the request failed: {error.message} ({error.code})")
+    def __init__(self, asked: str, reply: Reply, error: ReplyError) -> None:
+        super().__init__(f"{asked}: the request failed: {error.message} ({error.code})")
         self.reply = reply
         self.error = error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -11,6 +11,7 @@ from penstock_client.exchange_publisher import ExchangePublisher
 from penstock_client.gathering import level_of
 from penstock_client.message import Confirm, Headers, Publishable
 from penstock_client.outgoing import prepare
+from penstock_client.reply import REPLY_TIMEOUT_S, Reply
 from penstock_client.ways import way_of
 from penstock_client.wire.frames import FrameType
 
@@ -182,6 +183,36 @@ class Exchange:
         outgoing = [prepare(message) for message in messages]
         way = way_of(self.name, routing_key, mandatory)
         return await self._client.publish_many(way, outgoing, level_of(durability))
+
+    # -- asking --------------------------------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        routing_key: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,  # noqa: ASYNC109  it is part of the question, and told in the answer
+        durability: str = "synced",
+    ) -> Reply:
+        """Publish a request and return the first reply, as ``client.request`` does. Raises Unroutable at once."""
+        way = way_of(self.name, routing_key, mandatory=True)
+        return await self._client.asker.request(way, message, timeout, level_of(durability))
+
+    def requests(
+        self,
+        routing_key: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,
+        count: int | None = None,
+        durability: str = "synced",
+    ) -> AsyncGenerator[Reply, None]:
+        """Publish a request and yield every reply, as ``client.requests`` does: of all queues that the message goes to.
+
+        Raises Unroutable at once when it goes to none.
+        """
+        way = way_of(self.name, routing_key, mandatory=True)
+        return self._client.asker.requests(way, message, timeout, count, level_of(durability))
 
     def publisher(self, *, durability: str = "synced", mandatory: bool = True) -> ExchangePublisher:
         """Publish a stream of messages: ``async with events.publisher() as p: await p.send("orders.new", body)``."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from penstock_client.delivery import Content, Run
+
+REPLY_TIMEOUT_S: Final = 30.0
+"""How long a request waits that does not say."""
 
 
 class ReplyError(NamedTuple):

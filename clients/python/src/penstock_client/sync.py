@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -52,8 +52,9 @@ from penstock_client.received import (
     settle,
     settle_confirmed,
 )
-from penstock_client.reply import Reply, ReplyError, ReplyOutcome
+from penstock_client.reply import REPLY_TIMEOUT_S, Reply, ReplyError, ReplyOutcome
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
+from penstock_client.sync_replies import iterate
 from penstock_client.wire.entries import Outcome
 
 _Result = TypeVar("_Result")
@@ -471,7 +472,7 @@ class Client:
         queue: str,
         message: Publishable = b"",
         *,
-        timeout: float = asynchronous.REPLY_TIMEOUT_S,
+        timeout: float = REPLY_TIMEOUT_S,
         durability: str = "synced",
     ) -> Reply:
         """Publish a request and return the reply. Raises as the asyncio API does."""
@@ -482,20 +483,14 @@ class Client:
         queue: str,
         message: Publishable = b"",
         *,
-        timeout: float = asynchronous.REPLY_TIMEOUT_S,
+        timeout: float = REPLY_TIMEOUT_S,
         count: int | None = None,
         durability: str = "synced",
     ) -> Iterator[Reply]:
         """Publish a request and yield every reply that comes within ``timeout`` seconds, or the first ``count``."""
-        replies = self._client.requests(queue, message, timeout=timeout, count=count, durability=durability)
-        try:
-            while True:
-                try:
-                    yield self._thread.run(_next(replies))
-                except StopAsyncIteration:
-                    return
-        finally:
-            self._thread.run(replies.aclose())
+        return iterate(
+            self._thread, self._client.requests(queue, message, timeout=timeout, count=count, durability=durability)
+        )
 
     @property
     def late_reply_count(self) -> int:
@@ -552,10 +547,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-async def _next(replies: AsyncGenerator[Reply, None]) -> Reply:
-    return await anext(replies)
 
 
 async def _open(url: str, options: dict[str, Any]) -> asynchronous.Client:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,8 @@ from penstock_client.exchange_publisher import ExchangePublisher as AsyncExchang
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing
+from penstock_client.reply import REPLY_TIMEOUT_S, Reply
+from penstock_client.sync_replies import iterate
 
 if TYPE_CHECKING:
     from penstock_client.sync import _LoopThread
@@ -120,6 +122,32 @@ class Exchange:
         """Publish messages together; return one confirm each, in order."""
         return self._thread.run(
             self._exchange.publish_many(routing_key, messages, durability=durability, mandatory=mandatory)
+        )
+
+    def request(
+        self,
+        routing_key: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,
+        durability: str = "synced",
+    ) -> Reply:
+        """Publish a request and return the first reply. Raises Unroutable at once."""
+        return self._thread.run(self._exchange.request(routing_key, message, timeout=timeout, durability=durability))
+
+    def requests(
+        self,
+        routing_key: str,
+        message: Publishable = b"",
+        *,
+        timeout: float = REPLY_TIMEOUT_S,
+        count: int | None = None,
+        durability: str = "synced",
+    ) -> Iterator[Reply]:
+        """Publish a request and yield every reply, of all queues that it goes to. Raises Unroutable at once."""
+        return iterate(
+            self._thread,
+            self._exchange.requests(routing_key, message, timeout=timeout, count=count, durability=durability),
         )
 
     def publisher(self, *, durability: str = "synced", mandatory: bool = True) -> ExchangePublisher:
