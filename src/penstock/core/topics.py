@@ -22,11 +22,13 @@ Item = TypeVar("Item")
 
 
 class _Node(Generic[Item]):
+    """A place in the trie. Most have either children or items; an empty dict would be memory that a match touches."""
+
     __slots__ = ("children", "items", "repeats")
 
     def __init__(self, repeats: bool) -> None:
-        self.children: dict[str, _Node[Item]] = {}
-        self.items: dict[Item, None] = {}
+        self.children: dict[str, _Node[Item]] | None = None
+        self.items: dict[Item, None] | None = None
         self.repeats = repeats
 
 
@@ -42,22 +44,34 @@ class TopicTrie(Generic[Item]):
         """Put an item under a pattern."""
         node = self._root
         for word in words_of(pattern):
-            child = node.children.get(word)
+            children = node.children
+            if children is None:
+                children = node.children = {}
+            child = children.get(word)
             if child is None:
-                child = node.children[word] = _Node(word == ANY_WORDS)
+                child = children[word] = _Node(word == ANY_WORDS)
             node = child
+        if node.items is None:
+            node.items = {}
         node.items[item] = None
 
     def remove(self, pattern: str, item: Item) -> None:
         """Take away an item that is under this pattern, and the nodes that led to nothing else."""
-        path = [self._root]
+        node, path = self._root, []
         words = words_of(pattern)
         for word in words:
-            path.append(path[-1].children[word])
-        del path[-1].items[item]
-        while words and not path[-1].items and not path[-1].children:
-            path.pop()
-            del path[-1].children[words.pop()]
+            assert node.children is not None, "the pattern is there"
+            path.append((node.children, word))
+            node = node.children[word]
+        assert node.items is not None, "the item is there"
+        del node.items[item]
+        while path and not node.items and not node.children:
+            children, word = path.pop()
+            del children[word]
+            if children:
+                break
+            node = path[-1][0][path[-1][1]] if path else self._root
+            node.children = None
 
     def match(self, routing_key: str) -> dict[Item, None]:
         """Return the items whose pattern matches, each once."""
@@ -66,9 +80,11 @@ class TopicTrie(Generic[Item]):
         for word in words_of(routing_key):
             following: dict[_Node[Item], None] = {}
             for node in active:
-                children = node.children
                 if node.repeats:
                     _enter(following, node)
+                children = node.children
+                if children is None:
+                    continue
                 if (child := children.get(word)) is not None and word not in _WILDCARDS:
                     _enter(following, child)
                 if (child := children.get(ONE_WORD)) is not None:
@@ -76,7 +92,8 @@ class TopicTrie(Generic[Item]):
             active = following
         found: dict[Item, None] = {}
         for node in active:
-            found.update(node.items)
+            if node.items:
+                found.update(node.items)
         return found
 
 
@@ -93,4 +110,4 @@ def _enter(active: dict[_Node[Item], None], node: _Node[Item] | None) -> None:
     """Be in a node, and in those that follow it without a word."""
     while node is not None and node not in active:
         active[node] = None
-        node = node.children.get(ANY_WORDS)
+        node = node.children.get(ANY_WORDS) if node.children else None

@@ -61,7 +61,7 @@ def test_what_was_removed_leaves_nothing_behind(patterns: list[str], removed: st
     assert set(trie.match(key)) == set(trie_of(*kept).match(key))
     for pattern in kept:
         trie.remove(pattern, pattern)
-    assert trie._root.children == {}
+    assert not trie._root.children
 
 
 def test_an_item_under_several_matching_patterns_is_found_once() -> None:
