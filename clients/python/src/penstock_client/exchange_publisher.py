@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from penstock_client.gathering import Run
+from penstock_client.gathering import BLOCK_MESSAGES, MESSAGE_BYTES, Run
 from penstock_client.message import Publishable
 from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import BasePublisher
-from penstock_client.ways import Way, way_of
+from penstock_client.ways import way_of
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -29,27 +29,36 @@ class ExchangePublisher(BasePublisher):
         self._exchange = exchange
         self._mandatory = mandatory
         self._runs_kept_max = RUNS_KEPT_MAX
+        self._by_key: dict[str, Run] = {}
 
     async def send(self, routing_key: str, message: Publishable) -> None:
         """Publish soon; suspends while the window is full.
 
         Raises PublishFailed as soon as it is known that something sent before failed, and at the end of the publisher.
         """
-        await self._gather(self._run_of(routing_key), self.prepare(message))
+        run = self._by_key.get(routing_key) or self._run_of(routing_key)
+        messages, gathering = run.messages, self._gathering
+        if type(message) is bytes and 0 < len(messages) < BLOCK_MESSAGES - 1:
+            room_bytes = gathering.room_bytes - len(message) - MESSAGE_BYTES
+            if room_bytes > 0:
+                gathering.room_bytes = room_bytes
+                messages.append(message)
+                return
+        await self._gather(run, self.prepare(message))
 
     async def send_prepared(self, messages: Sequence[tuple[str, Outgoing]]) -> None:
         """Publish soon what ``prepare`` returned, each under its routing key; failures are left for later."""
         for routing_key, message in messages:
-            if self._put(self._run_of(routing_key), message) and not self._producer.has_room:
+            run = self._by_key.get(routing_key) or self._run_of(routing_key)
+            if self._put(run, message) and not self._producer.has_room:
                 await self._producer.room()
 
     def _run_of(self, routing_key: str) -> Run:
-        way = Way(self._exchange, routing_key, self._mandatory)
-        run = self._runs.get(way)
-        if run is None:
-            way_of(*way)
-            if len(self._runs) >= self._runs_kept_max:
-                self._forget_idle_runs()
-                self._runs_kept_max = max(RUNS_KEPT_MAX, 2 * len(self._runs))
-            run = self._run(way)
+        """Return the run of a routing key that is new, or was forgotten."""
+        way = way_of(self._exchange, routing_key, self._mandatory)
+        if len(self._runs) >= self._runs_kept_max:
+            self._forget_idle_runs()
+            self._runs_kept_max = max(RUNS_KEPT_MAX, 2 * len(self._runs))
+            self._by_key = {key: run for key, run in self._by_key.items() if run.messages}
+        run = self._by_key[routing_key] = self._run(way)
         return run

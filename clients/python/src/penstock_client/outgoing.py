@@ -20,7 +20,6 @@ from penstock_client.wire.blocks import (
     COLUMN_PROPERTIES,
     COLUMN_ROUTING,
     encode_block,
-    with_routing,
 )
 from penstock_client.wire.limits import BLOCK_BYTES_MULTI_MAX, ENVELOPE_BYTES_MAX, KEY_BYTES_MAX
 
@@ -104,10 +103,17 @@ def encode_parts(messages: Sequence[Outgoing], routing: bytes = b"") -> list[tup
     return encode_parts(messages[:half], routing) + encode_parts(messages[half:], routing)
 
 
+def _with_routing(block: bytes, count: int, routing: bytes) -> bytes:
+    """Return a block of bodies alone with a routing column: put together without taking it apart."""
+    sizes = len(block) - BLOCK_HEADER_BYTES, 0, 0, 0, len(routing)
+    head = BLOCK_HEADER.pack(len(block) + len(routing), count, COLUMN_BODIES | COLUMN_ROUTING, 0, *sizes)
+    return b"".join((head, memoryview(block)[BLOCK_HEADER_BYTES:], routing))
+
+
 def _encode(messages: Sequence[Outgoing], routing: bytes) -> bytes:
     if set(map(type, messages)) == {bytes}:
         block = encode_block(messages)  # type: ignore[arg-type]
-        return with_routing(block, routing) if routing else block
+        return _with_routing(block, len(messages), routing) if routing else block
     whole = [(message, _NIL, _NIL, _NIL) if isinstance(message, bytes) else message for message in messages]
     bodies, *columns = zip(*whole, strict=True)
     body_column = encode_block(bodies)[BLOCK_HEADER_BYTES:]
