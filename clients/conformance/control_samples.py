@@ -42,6 +42,7 @@ QUEUE_INFO: Final[dict[str, Any]] = {
     "dropped": 0,
     "cancelled": 0,
     "elsewhere": 0,
+    "transferred": 0,
     "created_at_ms": TIME_MS,
 }
 
@@ -71,6 +72,7 @@ GROUP_INFO: Final[dict[str, Any]] = {
     "dropped": 0,
     "cancelled": 0,
     "elsewhere": 0,
+    "transferred": 0,
 }
 
 
@@ -474,5 +476,25 @@ GROUPS: Final = (
         "The group goes on behind dead messages.",
         {"queue": "jobs", "group": "billing", "on_dead": "skip"},
         36,
+    ),
+    Sample(
+        "transfer-move",
+        FrameType.TRANSFER,
+        CLIENT,
+        "Move three messages to another queue.",
+        {"queue": "jobs", "group": "", "action": "move", "offsets": [14, 15, 99], "target": "slow"},
+        37,
+    ),
+    Sample(
+        "ok-transferred",
+        FrameType.OK,
+        SERVER,
+        "The reply to transfer-move: one of them was not there.",
+        {
+            "done": 2,
+            "refused": [[99, "unknown-message", "message 99 of group '' of queue 'jobs' is not there"]],
+            "refused_count": 1,
+        },
+        37,
     ),
 )

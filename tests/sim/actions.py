@@ -53,6 +53,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         find: 2,
         describe: 2,
         revoke: 2,
+        transfer: 3,
         alter: 1,
         close_consumer: 1,
         pause: 1,
@@ -416,6 +417,21 @@ def alter(world: World) -> None:
         return
     lease_ms, max_failures = world.rng.choice([300, 1000, 5000]), world.rng.choice([0, 1, 2, 5])
     connection.request("queue_alter", queue=queue.name, lease_ms=lease_ms, max_failures=max_failures)
+
+
+def transfer(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    rng, group = world.rng, _draw_group(world, queue)
+    known = list(group.messages) or [0]
+    offsets = sorted({rng.choice(known) if rng.random() < 0.9 else rng.randrange(99) for _ in range(rng.randint(1, 4))})
+    action = rng.choice(["cancel", "move", "redrive", "copy" if world.options.copies else "redrive"])
+    arguments = {"queue": queue.name, "group": group.name, "action": action, "offsets": offsets}
+    if action in ("move", "copy"):
+        arguments["target"] = rng.choice(["a", "c", "graveyard"])
+        world.history.copying = world.history.copying or action == "copy"
+    connection.request("transfer", **arguments)
 
 
 def revoke(world: World) -> None:

@@ -25,6 +25,8 @@ class History:
         """Messages that may rightly be stored twice: their queue was deleted, or they came through an exchange."""
         self.ways: dict[int, tuple[str, str]] = {}
         """Exchange and routing key of messages that were published through one (SEMANTICS 25)."""
+        self.copying = False
+        """An operator copied messages: a copy's original may live on."""
 
     def recorded(self, known: Known) -> None:
         """A fact was staged in the journal."""

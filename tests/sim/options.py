@@ -47,6 +47,8 @@ class Options:
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
     modes: dict[str, str]
     on_dead: str
+    copies: bool
+    """Whether operators copy messages to other queues: then a copy may be without the end of an original."""
     group_rates: dict[str, tuple[float, int]]
     """Messages a second and the burst of the named groups that have a rate."""
     exchange_odds: int
@@ -89,6 +91,7 @@ def draw_options(rng: random.Random) -> Options:
         marks_started=rng.random() < 0.5,
         groups=rng.choice([0, 0, 2, 8]),
         on_dead=rng.choice(["skip", "hold"]),
+        copies=rng.random() < 0.2,
         modes={name: rng.choice(MODES) for name in GROUPS if name},
         group_rates={
             name: (rng.choice([20.0, 300.0]), rng.choice([1, 8])) for name in GROUPS if name and rng.random() < 0.2

@@ -28,7 +28,7 @@ from penstock.core.facts import (
     Resumed,
     encode,
 )
-from penstock.core.values import ELSEWHERE
+from penstock.core.values import ELSEWHERE, TRANSFERRED
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine
 from penstock.engine.interface import Sink
@@ -119,6 +119,8 @@ class Probe:
                 uids = uids_of(fact.block)
                 shadow.stored(fact, position, uids)
                 self._moved = (uids[0], fact.queue, fact.first)
+                if self.history.copying:
+                    self.history.resent[uids[0]] = None
                 self._moved_end = position + PUBLISHED_HEADER_BYTES + len(fact.block) if position >= 0 else -1
             case Dead():
                 self._check_one_batch(fact, position)
@@ -132,12 +134,27 @@ class Probe:
                 self._check_one_batch(fact, position)
                 self._redriven(fact)
             case Discarded():
-                if self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
-                    self._check_one_batch(fact, position)
-                    self._moved_end = position + len(encode(fact))
-                self.removed += shadow.discarded(fact)
+                self._discarded(fact, position)
             case _:
                 self.removed += note_definition(shadow, fact)
+
+    def _discarded(self, fact: Discarded, position: int) -> None:
+        if fact.reason == TRANSFERRED:
+            self._check_one_batch(fact, position)
+            self._transferred(fact)
+        elif self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
+            self._check_one_batch(fact, position)
+            self._moved_end = position + len(encode(fact))
+        self.removed += self.shadow.discarded(fact)
+
+    def _transferred(self, fact: Discarded) -> None:
+        """A message that an operator moved: its copy, or for a marker the end of the hold, was the fact before."""
+        [(first, end)] = fact.ranges
+        message = self.shadow.queues[fact.queue].groups[fact.group].messages.get(first)
+        if end != first + 1 or message is None or self._moved is None or self._moved[0] != message.stored.uid:
+            raise Violation("I14", f"{fact} of {message} without its copy; the last copy is {self._moved}")
+        self.history.resent[message.stored.uid] = None  # what one group moved goes to every group of the target
+        self._moved = None
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
@@ -224,7 +241,7 @@ class Probe:
         self.shadow.wake(now_ms)
         self._turn()
         self.adopt()
-        if self._moved is not None:
+        if self._moved is not None and not self.history.copying:
             raise Violation("I14", f"a copy without the end of its original: {self._moved}")
         waiting = [group.queue.number for group in self.engine.broker.ready_groups]
         for number, queue in self.shadow.queues.items():

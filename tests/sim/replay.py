@@ -25,6 +25,7 @@ from penstock.core.facts import (
     Repeated,
     Resumed,
 )
+from penstock.core.values import TRANSFERRED
 
 
 class Known(NamedTuple):
@@ -94,13 +95,24 @@ def _apply(shadow: Shadow, known: Known) -> None:
         case Discarded():
             group = _group(shadow, fact)
             offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
-            for offset in offsets:
-                _open(group, offset, fact)
+            messages = [_open(group, offset, fact) for offset in offsets]
+            if fact.reason == TRANSFERRED:
+                _transferred(shadow, messages[0])
             group.discard(offsets, fact.reason)
         case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
             _apply_other(shadow, known)
+
+
+def _transferred(shadow: Shadow, original: Message) -> None:
+    """A copy takes the original's place; a dead letter's that is in the group in which it died lives again."""
+    copied, shadow.copied = shadow.copied, None
+    if copied is not None:
+        groups = [group for queue in shadow.queues.values() for group in queue.groups.values()]
+        there = [g.number for g in groups if any(one.stored is copied for one in g.messages.values())]
+        path = original.stored.path
+        copied.path = path[:-1] if path and there == [path[-1]] else path
 
 
 def _apply_other(shadow: Shadow, known: Known) -> None:
@@ -133,6 +145,7 @@ def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead | Hel
             _fail(group, _open(group, offset, fact), fact)
     elif isinstance(fact, Resumed):
         group.resume(_open(group, fact.offset, fact))
+        shadow.copied = None
     else:
         message = _open(group, fact.offset, fact)
         if shadow.copied is not None:

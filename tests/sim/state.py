@@ -150,6 +150,7 @@ class ShadowGroup:
         for offset in [offset for offset in self.messages if offset < start]:
             del self.messages[offset]
         self.ready = [offset for offset in self.ready if offset >= start]
+        self.passed -= {offset for offset in self.passed if offset < start}
         self.cursor = max(self.cursor, start)
         self.advance()
 

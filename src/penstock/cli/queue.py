@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from penstock.cli import history, output
+from penstock.cli import history, output, transfers
 from penstock.cli.confirmation import require_yes
 from penstock.cli.finding import COLUMNS, State, found_map, found_row
 from penstock.cli.messages import MessageFormat, render
@@ -238,20 +238,6 @@ def delete(
     output.print_count({"queue": queue}, "deleted", deleted, json=json)
 
 
-@app.command(epilog="Example: penstock queue redrive jobs --limit 100")
-def redrive(
-    queue: QueueName,
-    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")] = 0,
-    url: Url = DEFAULT_URL,
-    json: Json = False,
-) -> None:
-    """Send a queue's dead letters back to the groups in which they died. Their failures count from zero again, their
-    attempts go on.
-    """
-    redriven = run_with_client(url, lambda client: client.queue(queue).redrive(limit=limit))
-    output.print_count({"queue": queue}, "redriven", redriven, json=json)
-
-
 @app.command(epilog="Example: penstock queue pause jobs")
 def pause(queue: QueueName, url: Url = DEFAULT_URL) -> None:
     """Stop a queue's hand-outs. Publishing goes on, what is leased stays leased."""
@@ -284,3 +270,6 @@ def revoke(
 
 
 history.register(app)
+
+
+transfers.register(app)

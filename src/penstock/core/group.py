@@ -14,7 +14,8 @@ and recovery both go through them (I18). What waits to be handed out again is vo
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from penstock.core.keyed import KeyIndex
@@ -231,7 +232,7 @@ class Group:
     def apply_declared(self, fact: GroupDeclared) -> None:
         """It begins before message ``start``."""
         self.declared = True
-        self.next_offset = fact.start
+        self.advance(fact.start)
         if self.settings.mode == "keyed":
             self.index = KeyIndex(fact.start)
 
@@ -376,6 +377,21 @@ class Group:
         if end < last:
             heappush(self._returned, (end, last))
 
+    def take_waiting(self, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
+        """Take what nobody holds out of these ranges, the untouched messages included; return it, by offset."""
+        wanted = RangeSet(ranges)
+        returned, back = _without([(first, first, end) for first, end in self._returned], wanted)
+        self._returned = [(first, end) for _, first, end in returned]
+        self._due, delayed = _without(self._due, wanted)
+        self._tail, behind = _without(self._tail, wanted)
+        self.returned_count -= _count(back)
+        self.delayed_count -= _count(delayed)
+        self.tail_count -= _count(behind)
+        taken = back + delayed + behind
+        for first, end in ranges:
+            taken += self.passed.gaps(max(first, self.next_offset), end)
+        return list(RangeSet(taken))
+
     def take_unleased(self) -> tuple[OffsetRange, ...]:
         """Empty what is ready, delayed or at the tail; return its ranges, the untouched rest of the log included."""
         ranges = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
@@ -409,3 +425,21 @@ class Group:
             unseen_count = self.outstanding.message_count() - len(dying) - len(self.held)
             self.index = KeyIndex(self.low_offset, self.outstanding.end, unseen_count)
         return dying
+
+
+def _without(
+    heap: list[tuple[int, int, int]], wanted: RangeSet
+) -> tuple[list[tuple[int, int, int]], list[OffsetRange]]:
+    """Return a heap without what is wanted, and that."""
+    kept: list[tuple[int, int, int]] = []
+    taken: list[OffsetRange] = []
+    for order, first, end in heap:
+        found = RangeSet(wanted.gaps(first, end)).gaps(first, end)
+        taken += found
+        kept += [(order, *gap) for gap in wanted.gaps(first, end)] if found else [(order, first, end)]
+    heapify(kept)
+    return kept, taken
+
+
+def _count(ranges: list[OffsetRange]) -> int:
+    return sum(end - first for first, end in ranges)

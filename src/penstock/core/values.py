@@ -33,8 +33,10 @@ EXPIRED: Final = 2
 DROPPED: Final = 3
 CANCELLED: Final = 4
 ELSEWHERE: Final = 5
-DISCARD_REASONS: Final = ("purged", "filtered", "expired", "dropped", "cancelled", "elsewhere")
-"""Their names, by number. ELSEWHERE: appended for another group alone (a redrive)."""
+TRANSFERRED: Final = 6
+DISCARD_REASONS: Final = ("purged", "filtered", "expired", "dropped", "cancelled", "elsewhere", "transferred")
+"""Their names, by number. ELSEWHERE: appended for another group alone (a redrive). TRANSFERRED: moved to another queue,
+redriven or replaced, by an operator."""
 
 MODES: Final = ("shared", "keyed", "single")
 """How a group hands out: to competing consumers; to competing consumers, one message of a key at a time and in order;

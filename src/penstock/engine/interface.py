@@ -97,6 +97,14 @@ class BlockCodec(BlockReader, Protocol):
         """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
         ...
 
+    def lone_message(self, block: Any) -> bytes:
+        """Return a block of one message that a client sent; raises Refused (bad-block) when it is none."""
+        ...
+
+    def edited(self, block: bytes, queue: str, offset: int) -> bytes:
+        """Return a lone message with the property ``edited_from``: what it replaces."""
+        ...
+
     def keys(self, block: bytes) -> Sequence[str | None]:
         """Return the key of each message; None where it has none, or one that cannot be decoded."""
         ...

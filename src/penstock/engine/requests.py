@@ -10,7 +10,7 @@ from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding, group_requests, holder_requests, message_requests, replies
+from penstock.engine import finding, group_requests, holder_requests, message_requests, replies, transfers
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call, Handler
 from penstock.engine.deadletters import Redrive
 from penstock.engine.exchange_requests import EXCHANGE_COMMANDS
@@ -244,6 +244,7 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "queue_purge": _queue_purge,
     "queue_delete": _queue_delete,
     "queue_alter": _queue_alter,
+    "transfer": transfers.transfer,
     "group_alter": group_requests.group_alter,
     "queue_redrive": _queue_redrive,
     "queue_pause": group_requests.queue_pause,

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from penstock.core.matching import MessageView
+from penstock.core.values import Refused
 from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
@@ -41,6 +42,21 @@ class WireBlockCodec:
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
         return blocks.slice_block(block, start, stop)
+
+    def lone_message(self, block: Any) -> bytes:
+        """Return a block of one message that a client sent; raises Refused (bad-block) when it is none."""
+        try:
+            if not isinstance(block, bytes) or blocks.block_extent(block, 0) != (len(block), 1):
+                raise Refused("bad-block", "block must be a message block of one message")
+            blocks.BlockChecker(len(block)).check(block)
+        except WireError as error:
+            raise Refused("bad-block", error.message) from error
+        return block
+
+    def edited(self, block: bytes, queue: str, offset: int) -> bytes:
+        """Return a lone message with the property ``edited_from``: what it replaces."""
+        properties = _properties(block) | {"edited_from": {"queue": queue, "offset": offset}}
+        return blocks.replace_properties(block, [properties])
 
     def keys(self, block: bytes) -> Sequence[str | None]:
         """Return the key of each message; None where it has none, or one that cannot be decoded."""

@@ -75,6 +75,7 @@ COMMANDS: Final = {
         FrameType.LEASE_REVOKE,
         FrameType.QUEUE_ALTER,
         FrameType.GROUP_ALTER,
+        FrameType.TRANSFER,
         FrameType.CONSUME,
         FrameType.FLOW,
         FrameType.CANCEL,

@@ -67,6 +67,7 @@ CONSUMER_CLOSE     -       -      -      -      c       -        -
 LEASE_REVOKE       -       -      -      -      c       -        -
 QUEUE_ALTER        -       -      -      -      c       -        -
 GROUP_ALTER        -       -      -      -      c       -        -
+TRANSFER           -       -      -      -      c       -        -
 EXCHANGE_DECLARE   -       -        -      -      c       -        -
 EXCHANGE_DESCRIBE  -       -        -      -      c       -        -
 EXCHANGE_LIST      -       -        -      -      c       -        -

@@ -129,6 +129,12 @@ class NotLeased(PenstockError):
     code = "not-leased"
 
 
+class MessageLeased(PenstockError):
+    """The message is with a consumer: wait for it, or revoke its lease first."""
+
+    code = "message-leased"
+
+
 class SettingsDiffer(PenstockError):
     """The queue exists with other settings; the message names each."""
 
@@ -245,6 +251,7 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         ExclusiveConsumer,
         ConsumerClosed,
         NotLeased,
+        MessageLeased,
         SettingsDiffer,
         BadSetting,
         BadSelector,

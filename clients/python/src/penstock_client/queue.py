@@ -21,6 +21,17 @@ from penstock_client.outgoing import prepare
 from penstock_client.publisher import Publisher
 from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.received import ReceivedMessage
+from penstock_client.transferring import (
+    CANCEL,
+    COPY,
+    MOVE,
+    REDRIVE,
+    REPLACE,
+    Progress,
+    Transferred,
+    transfer_found,
+    transfer_one,
+)
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
 from penstock_client.wire.frames import FrameType
@@ -182,10 +193,28 @@ class Queue:
         reply = await self._client.call(FrameType.QUEUE_DELETE, arguments, once=True)
         return int(reply["deleted"])
 
-    async def redrive(self, limit: int = 0) -> int:
+    async def redrive(
+        self,
+        limit: int = 0,
+        *,
+        where: str | None = None,
+        text: str | bytes | None = None,
+        rate: Rate | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> int:
         """Have its dead letters (up to ``limit``, 0: all) tried again, each by the group in which it died; return how
         many went back.
+
+        With ``where`` or ``text`` only those that ``find`` finds; ``rate`` (``"100/s"``) spares what they went to;
+        ``dry_run`` changes nothing and returns how many it would be.
         """
+        if where is not None or text is not None or rate or dry_run:
+            found = self.find(state="dead", where=where, text=text, limit=limit or None)
+            outcome = await transfer_found(
+                self._client, aiter(found), REDRIVE, rate=rate, dry_run=dry_run, progress=progress
+            )
+            return outcome.found if dry_run else outcome.done
         arguments = {"queue": self.name, "limit": limit}
         reply = await self._client.call(FrameType.QUEUE_REDRIVE, arguments, once=True)
         return int(reply["redriven"])
@@ -278,6 +307,58 @@ class Queue:
         Raises NotLeased.
         """
         return await holders.revoke(self._client, self.name, group, offset, failed)
+
+    # -- single messages -----------------------------------------------------------------------------------------------
+
+    async def cancel(self, offset: int, *, group: str = "") -> None:
+        """Have the group be done with a message that nobody holds. Raises UnknownMessage, MessageLeased."""
+        await transfer_one(self._client, self.name, group, CANCEL, offset)
+
+    async def replace(self, offset: int, message: Publishable, *, group: str = "") -> None:
+        """Put an edited message in the place of one that nobody holds, in one step: the old one is cancelled, the new
+        one is published to the group alone, at the end, with the property ``edited_from``. At most 60 KiB.
+        """
+        await transfer_one(self._client, self.name, group, REPLACE, offset, message)
+
+    async def redrive_one(self, offset: int) -> None:
+        """Have one dead letter of this dead-letter queue tried again where it died. Raises what it is refused for."""
+        await transfer_one(self._client, self.name, "", REDRIVE, offset)
+
+    async def move(
+        self,
+        target: str,
+        *,
+        group: str = "",
+        where: str | None = None,
+        text: str | bytes | None = None,
+        key: str | None = None,
+        limit: int | None = None,
+        rate: Rate | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Transferred:
+        """Move what is ready (and found by the conditions) to another queue, each message in one step."""
+        found = self.find(state="ready", group=group, where=where, text=text, key=key, limit=limit)
+        options: dict[str, Any] = {"group": group, "target": target, "rate": rate, "dry_run": dry_run}
+        return await transfer_found(self._client, aiter(found), MOVE, progress=progress, **options)
+
+    async def copy(
+        self,
+        target: str,
+        *,
+        group: str = "",
+        where: str | None = None,
+        text: str | bytes | None = None,
+        key: str | None = None,
+        limit: int | None = None,
+        rate: Rate | None = None,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> Transferred:
+        """Publish what is ready (and found by the conditions) to another queue as well."""
+        found = self.find(state="ready", group=group, where=where, text=text, key=key, limit=limit)
+        options: dict[str, Any] = {"group": group, "target": target, "rate": rate, "dry_run": dry_run}
+        return await transfer_found(self._client, aiter(found), COPY, progress=progress, **options)
 
     async def pause(self) -> None:
         """Stop the hand-outs of all its groups; publishing goes on, what is leased stays leased."""

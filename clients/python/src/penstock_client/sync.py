@@ -55,6 +55,7 @@ from penstock_client.received import (
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply, ReplyError, ReplyOutcome
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
 from penstock_client.sync_replies import iterate
+from penstock_client.transferring import Transferred
 from penstock_client.wire.entries import Outcome
 
 _Result = TypeVar("_Result")
@@ -337,9 +338,29 @@ class Queue:
         """Remove the queue with everything in it; return how many messages that were."""
         return self._thread.run(self._queue.delete(if_empty=if_empty, if_unused=if_unused))
 
-    def redrive(self, limit: int = 0) -> int:
-        """Have its dead letters tried again; return how many went back."""
-        return self._thread.run(self._queue.redrive(limit))
+    def redrive(self, limit: int = 0, **options: Any) -> int:
+        """Have its dead letters tried again; return how many went back. Options as in the asyncio API."""
+        return self._thread.run(self._queue.redrive(limit, **options))
+
+    def redrive_one(self, offset: int) -> None:
+        """Have one dead letter of this dead-letter queue tried again where it died."""
+        self._thread.run(self._queue.redrive_one(offset))
+
+    def cancel(self, offset: int, *, group: str = "") -> None:
+        """Have the group be done with a message that nobody holds."""
+        self._thread.run(self._queue.cancel(offset, group=group))
+
+    def replace(self, offset: int, message: Publishable, *, group: str = "") -> None:
+        """Put an edited message in the place of one that nobody holds."""
+        self._thread.run(self._queue.replace(offset, message, group=group))
+
+    def move(self, target: str, **options: Any) -> Transferred:
+        """Move what is ready to another queue. Options as in the asyncio API."""
+        return self._thread.run(self._queue.move(target, **options))
+
+    def copy(self, target: str, **options: Any) -> Transferred:
+        """Publish what is ready to another queue as well. Options as in the asyncio API."""
+        return self._thread.run(self._queue.copy(target, **options))
 
     def history(self, offset: int, *, group: str = "") -> History:
         """Tell what became of one message so far. Raises UnknownMessage."""

@@ -54,6 +54,9 @@ class ErrorCode(IntEnum):
     UNKNOWN_SESSION = 160
     CONSUMER_CLOSED = 161
     NOT_LEASED = 162
+    MESSAGE_DYING = 163
+    MESSAGE_LEASED = 164
+    NOT_DEAD = 165
 
     @property
     def fatal(self) -> bool:

@@ -93,6 +93,7 @@ class FrameType(IntEnum):
     LEASE_REVOKE = 0x84
     QUEUE_ALTER = 0x85
     GROUP_ALTER = 0x86
+    TRANSFER = 0x87
 
     EXCHANGE_DECLARE = 0x90
     EXCHANGE_DESCRIBE = 0x91
