@@ -25,6 +25,7 @@ QUEUE_INFO: Final[dict[str, Any]] = {
     "start_offset": 10,
     "next_offset": 25,
     "ready": 11,
+    "upcoming": 2,
     "scheduled": 1,
     "leased": 3,
     "held": 0,
@@ -41,6 +42,7 @@ QUEUE_INFO: Final[dict[str, Any]] = {
     "expired": 0,
     "dropped": 0,
     "cancelled": 0,
+    "unscheduled": 0,
     "elsewhere": 0,
     "transferred": 0,
     "created_at_ms": TIME_MS,
@@ -99,6 +101,7 @@ MESSAGE_HISTORY: Final = {
     "block": encode_block([b"one"]),
 }
 
+NIGHTLY: Final = encode_block([b"clean up"])
 
 CONNECTION: Final = (
     Sample(
@@ -220,7 +223,15 @@ COMMANDS: Final = (
     ),
     Sample("ok-message", FrameType.OK, SERVER, "The reply to message-describe.", MESSAGE_HISTORY, 4),
     Sample("queue-purge", FrameType.QUEUE_PURGE, CLIENT, "Drop what is not leased.", {"queue": "jobs"}, 5),
-    Sample("ok-purged", FrameType.OK, SERVER, "The reply to queue-purge.", {"purged": 12}, 5),
+    Sample("ok-purged", FrameType.OK, SERVER, "The reply to queue-purge.", {"purged": 12, "cancelled": 0}, 5),
+    Sample(
+        "queue-purge-scheduled",
+        FrameType.QUEUE_PURGE,
+        CLIENT,
+        "Drop what is scheduled as well.",
+        {"queue": "jobs", "scheduled": True},
+        5,
+    ),
     Sample(
         "queue-delete",
         FrameType.QUEUE_DELETE,
@@ -284,6 +295,89 @@ COMMANDS: Final = (
         },
         8,
     ),
+    Sample(
+        "scheduled-peek",
+        FrameType.SCHEDULED_PEEK,
+        CLIENT,
+        "Look at 10 scheduled messages from id 3 on.",
+        {"queue": "jobs", "first": 3, "count": 10, "bytes_max": 65_536},
+        8,
+    ),
+    Sample(
+        "scheduled-cancel",
+        FrameType.SCHEDULED_CANCEL,
+        CLIENT,
+        "Take the scheduled message 3 back.",
+        {"queue": "jobs", "id": 3},
+        9,
+    ),
+    Sample("ok-cancelled", FrameType.OK, SERVER, "The reply to scheduled-cancel.", {"cancelled": 1}, 9),
+    Sample(
+        "schedule-add",
+        FrameType.SCHEDULE_ADD,
+        CLIENT,
+        "Publish a message to jobs every night.",
+        {
+            "name": "nightly",
+            "cron": "30 2 * * *",
+            "time_zone": "Europe/Berlin",
+            "queue": "jobs",
+            "missed": "once",
+            "block": NIGHTLY,
+        },
+        10,
+    ),
+    Sample(
+        "ok-schedule-added",
+        FrameType.OK,
+        SERVER,
+        "The reply to schedule-add.",
+        {"created": True, "next_ms": TIME_MS + 7_200_000},
+        10,
+    ),
+    Sample(
+        "schedule-list",
+        FrameType.SCHEDULE_LIST,
+        CLIENT,
+        "Describe the recurring schedules.",
+        {"prefix": "", "after": "", "limit": 500},
+        11,
+    ),
+    Sample(
+        "ok-schedules",
+        FrameType.OK,
+        SERVER,
+        "The reply to schedule-list.",
+        {
+            "schedules": [
+                {
+                    "name": "nightly",
+                    "cron": "30 2 * * *",
+                    "queue": "jobs",
+                    "missed": "once",
+                    "next_ms": TIME_MS + 7_200_000,
+                    "created_at_ms": TIME_MS,
+                    "paused": False,
+                    "last_ms": None,
+                    "fired_count": 0,
+                    "lost_count": 0,
+                    "time_zone": "Europe/Berlin",
+                    "block": NIGHTLY,
+                }
+            ],
+            "more": False,
+        },
+        11,
+    ),
+    Sample(
+        "schedule-pause",
+        FrameType.SCHEDULE_PAUSE,
+        CLIENT,
+        "Stop the schedule for a while.",
+        {"name": "nightly", "paused": True},
+        12,
+    ),
+    Sample("schedule-remove", FrameType.SCHEDULE_REMOVE, CLIENT, "Remove the schedule.", {"name": "nightly"}, 13),
     Sample("status", FrameType.STATUS, CLIENT, "Ask how the broker is.", {}, 9),
     Sample("producer-open-new", FrameType.PRODUCER_OPEN, CLIENT, "Ask for a new producer id.", {"producer": None}, 10),
     Sample(

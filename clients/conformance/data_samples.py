@@ -33,6 +33,8 @@ FULL: Final = encode_block(
     properties=[{"message_id": "m-1", "content_type": "text/plain", "timestamp": TIME_MS}, None],
     routing=("", "jobs"),
 )
+LATER: Final = encode_block([b"in a minute", b"too"], properties=[{"delay_ms": 60_000}, {"delay_ms": 60_000}])
+AT: Final = encode_block([b"at noon"], properties=[{"deliver_at_ms": TIME_MS}])
 LARGE: Final = encode_block([b"x" * 300])
 DEAD: Final = encode_block(
     [b"poison"],
@@ -82,6 +84,14 @@ DATA: Final = (
     ),
     Sample("peeked-nothing", FrameType.PEEKED, SERVER, "Nothing is stored at or after that offset.", b"", 8),
     Sample(
+        "peeked-scheduled",
+        FrameType.PEEKED,
+        SERVER,
+        "The reply to scheduled-peek: the due time is in the place of the tag, the schedule id in that of the offset.",
+        deliver_payload([Delivery(0, 0, 0, 0, TIME_MS + 60_000, 3, TIME_MS, 0, 2, LATER)]),
+        8,
+    ),
+    Sample(
         "publish",
         FrameType.PUBLISH,
         CLIENT,
@@ -94,6 +104,25 @@ DATA: Final = (
         CLIENT,
         "Two blocks for two routes; the first with every column, the second one body of 300 bytes.",
         encode_publish_entry(1, Level.SYNCED, 4) + FULL + encode_publish_entry(2, Level.WRITTEN, 2**40) + LARGE,
+    ),
+    Sample(
+        "publish-scheduled",
+        FrameType.PUBLISH,
+        CLIENT,
+        "Two blocks that ask to be delivered later: the bit 0x8000 says that their properties ask for something.",
+        encode_publish_entry(1, Level.SYNCED, 6) + LATER + encode_publish_entry(1, Level.SYNCED, 8) + AT,
+    ),
+    Sample(
+        "confirm-scheduled",
+        FrameType.CONFIRM,
+        SERVER,
+        "A block that waits for its time, with the schedule id of its first message; and the same when sent again.",
+        confirm_payload(
+            [
+                Confirmation(1, ConfirmStatus.SCHEDULED, Level.SYNCED, 0, 6, 2, 0, 0, 3),
+                Confirmation(1, ConfirmStatus.DUPLICATE_SCHEDULED, Level.SYNCED, 0, 6, 2, 0, 0, 3),
+            ]
+        ),
     ),
     Sample(
         "confirm",

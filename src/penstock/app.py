@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock import __version__
 from penstock.auth.guard import Guard, ListenRefusedError
+from penstock.cron import CronCalendar
 from penstock.engine.clock import BrokerClock
 from penstock.engine.driver import Driver
 from penstock.engine.engine import Engine
@@ -115,7 +116,8 @@ class Broker:
             boot_epoch=data.boot_epoch,
             journal_id=data.journal_id,
         )
-        self.engine = Engine(journal, WireBlockCodec(), _engine_limits(self.settings), data.boot_epoch, BrokerClock(0))
+        limits, epoch = _engine_limits(self.settings), data.boot_epoch
+        self.engine = Engine(journal, WireBlockCodec(), limits, epoch, BrokerClock(0), CronCalendar())
         recovery = Recovery(self.engine)
         if snapshot:
             recovery.restore(snapshot.parts)

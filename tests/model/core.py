@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from tests.sim.bodies import block_of, key_of, uids_of
@@ -89,6 +90,11 @@ class CoreUnderTest:
         self._next_position += 1
         self._note(fact, -1)
         return MEMORY_POSITION + self._next_position
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Every fact is a batch of its own here."""
+        yield
 
     def emit(self, durable: bool, fact: Fact) -> None:
         """Facts of memory queues and ephemeral groups are heard of here."""
@@ -344,7 +350,7 @@ class CoreUnderTest:
         for known in self.facts:
             _apply(broker, known)
         broker.dropped.clear()
-        broker.reopen()
+        broker.reopen(self.now_ms)
         self._start(broker, shadow)
 
     # -- checks --------------------------------------------------------------------------------------------------------

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tests.sim import exchange_actions
-from tests.sim.client import Asked, Client, Connection
+from tests.sim.bodies import block_of
+from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.world import World
 
+from penstock.core.recurring import MISSED
 from penstock.core.values import (
     ACK,
     EXTEND,
@@ -32,6 +35,7 @@ from penstock.selectors import parse_selector
 Action = Callable[[World], None]
 _TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "graveyard", "nowhere")
 _CONSUMERS_MAX = 4
+_SCHEDULES = ("tick", "tock")
 _SELECTORS = (parse_selector("JMSTimestamp > 0 AND a IS NULL"), parse_selector("a = 1"))
 """One that selects every message of the simulator, and one that selects none."""
 
@@ -47,6 +51,11 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         cancel: 1,
         declare: 1,
         purge: 2,
+        schedule_add: options.recurring,
+        schedule_pause: options.recurring,
+        schedule_remove: options.recurring // 2,
+        cancel_scheduled: 4 if options.scheduled_odds else 0,
+        peek_scheduled: 2 if options.scheduled_odds else 0,
         delete: 1,
         redrive: 2,
         peek: 2,
@@ -119,7 +128,7 @@ def let_time_pass(world: World) -> None:
 
 
 def expire_producers(world: World) -> None:
-    if world.rng.random() < 0.1:
+    if world.rng.random() < 0.1 and not world.shadow.recurring:  # they would fire ten thousand times
         world.now_ms += world.engine.limits.producer_idle_ms + 1
         world.trace("producers expire")
     world.engine.expire_idle_producers()
@@ -178,7 +187,27 @@ def publish(world: World) -> None:
         for name in queues:
             world.ensure_declared(connection, name)
     counts = [rng.choice([1, 1, 2, 5, 9]) for _ in queues]
-    client.send_new(queues, rng.choice([SYNCED, SYNCED, WRITTEN]), counts)
+    client.send_new(queues, rng.choice([SYNCED, SYNCED, WRITTEN]), counts, partial(_draw_asks, world))
+
+
+def _draw_asks(world: World, count: int) -> Asks | None:
+    """What a block's messages ask of time: mostly all the same, or nothing."""
+    rng = world.rng
+    if rng.random() >= world.options.scheduled_odds:
+        return None
+    if rng.random() < 0.7:
+        return [_draw_ask(world)] * count
+    return [_draw_ask(world) if rng.random() < 0.8 else None for _ in range(count)]
+
+
+def _draw_ask(world: World) -> dict[str, Any]:
+    delay_ms = world.rng.choice([0, 1, 60, 64, 700, 5000, 5000, 60_000, 3_600_000, 864_000_000])
+    kind = world.rng.random()
+    if kind < 0.5:
+        return {"delay_ms": delay_ms}
+    if kind < 0.98:
+        return {"deliver_at_ms": world.now_ms + delay_ms - world.rng.choice([0, 0, 1, 100])}
+    return {"delay_ms": world.rng.choice([-1, "soon", 1 << 50])}
 
 
 def publish_again(world: World) -> None:
@@ -352,16 +381,79 @@ def purge(world: World) -> None:
     places = (Place.READY, Place.DELAYED, Place.TAIL)
     wanted = sum(group.count(place) for group in (queue.keepers() if name is None else named) for place in places)
     code = "" if named or name is None else "unknown-group"
-    connection.ask(Asked("queue_purge", -1, {"purged": wanted}, code), {"queue": queue.name, "group": name})
+    scheduled = world.rng.random() < 0.3
+    cancelled = len(queue.scheduled) if scheduled else 0
+    world.probe.cuts.purging = True
+    asked = Asked("queue_purge", -1, {"purged": wanted, "cancelled": cancelled}, code)
+    connection.ask(asked, {"queue": queue.name, "group": name, "scheduled": scheduled})
+    world.probe.cuts.purging = False
+
+
+def cancel_scheduled(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    if not queue.scheduled or world.rng.random() < 0.1:
+        number = world.rng.randint(0, queue.next_id + 1)
+    else:
+        number = world.rng.choice(sorted(queue.scheduled))
+    code = "" if number in queue.scheduled else "not-scheduled"
+    world.probe.cuts.asked.add((queue.number, number))
+    connection.ask(Asked("scheduled_cancel", -1, code=code, may_refuse=True), {"queue": queue.name, "id": number})
+
+
+def peek_scheduled(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is None or queue is None:
+        return
+    first, count = world.rng.randint(0, queue.next_id + 1), world.rng.choice([1, 5, 100])
+    asked = Asked("scheduled_peek", -1, queue=queue.number)
+    connection.ask(asked, {"queue": queue.name, "first": first, "count": count})
+
+
+def schedule_add(world: World) -> None:
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(QUEUES))
+    name = world.rng.choice(_SCHEDULES)
+    taken = [one.definition.name for one in world.shadow.recurring.values()]
+    if connection is None or queue is None or name in taken or queue.name in world.options.pinned:
+        return
+    uids = world.new_uids(1)
+    world.history.resent[uids[0]] = None
+    block = block_of(uids, world.options.deduplicates(queue.name))
+    cron, missed = world.rng.choice(["*/10 * * * * *", "* * * * *"]), world.rng.choice(MISSED)
+    arguments = {"name": name, "cron": cron, "queue": queue.name, "block": block, "missed": missed}
+    connection.ask(Asked("schedule_add", -1, {"created": True}), arguments)
+
+
+def schedule_pause(world: World) -> None:
+    connection = _connection(world)
+    if connection is not None and world.shadow.recurring:
+        number = world.rng.choice(sorted(world.shadow.recurring))
+        paused, name = world.rng.random() < 0.4, world.shadow.recurring[number].definition.name
+        connection.ask(Asked("schedule_pause", -1, {"paused": paused}), {"name": name, "paused": paused})
+
+
+def schedule_remove(world: World) -> None:
+    connection, name = _connection(world), world.rng.choice(_SCHEDULES)
+    if connection is not None:
+        known = [one.definition.name for one in world.shadow.recurring.values()]
+        connection.ask(Asked("schedule_remove", -1, code="" if name in known else "unknown-schedule"), {"name": name})
+
+
+def remove_schedules(world: World, connection: Connection) -> None:
+    """So that nothing fires any more."""
+    for one in list(world.shadow.recurring.values()):
+        connection.request("schedule_remove", name=one.definition.name)
 
 
 def delete(world: World) -> None:
     connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
     if connection is None or queue is None or world.rng.random() < 0.5:
         return
-    asked = Asked("queue_delete", -1, {"deleted": queue.open_count()})
+    count = queue.open_count() + len(queue.scheduled)
+    asked = Asked("queue_delete", -1, {"deleted": count})
     if_empty = world.rng.random() < 0.5
-    if if_empty and queue.open_count():
+    if if_empty and count:
         asked.code = "queue-not-empty"
     connection.ask(asked, {"queue": queue.name, "if_empty": if_empty})
 

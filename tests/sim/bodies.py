@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from tests.sim.violation import Violation
 
@@ -29,12 +30,19 @@ def key_of(uid: int) -> str | None:
     return f"key-{uid * 5 % 13 % 6}" if uid % 11 else None
 
 
-def block_of(uids: Sequence[int], with_ids: bool = False, reply_to: str = "") -> bytes:
-    """Return a block of these messages; with a reply address they are requests."""
+def block_of(
+    uids: Sequence[int],
+    with_ids: bool = False,
+    reply_to: str = "",
+    asks: Sequence[dict[str, Any] | None] | None = None,
+) -> bytes:
+    """Return a block of these messages; with a reply address they are requests; ``asks`` are asked of the broker."""
     ids = [id_of(uid) if with_ids else None for uid in uids]
-    properties = [{"message_id": one} if one else {} for one in ids]
+    properties: list[dict[str, Any]] = [{"message_id": one} if one else {} for one in ids]
     if reply_to:
         properties = [{**one, "reply_to": reply_to} for one in properties]
+    if asks is not None:
+        properties = [one | (ask or {}) for one, ask in zip(properties, asks, strict=True)]
     columns = [one or None for one in properties] if any(properties) else None
     keys = [key_of(uid) for uid in uids]
     return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, properties=columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from tests.sim.mail import replies_in
 from tests.sim.state import ShadowConsumer, ShadowGroup
 from tests.sim.violation import Violation
 
-from penstock.core.values import DUPLICATE, REFUSED, STORED, SYNCED, WRITTEN, Refusal
+from penstock.core.values import REFUSED, SYNCED, WRITTEN, Refusal
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
 from penstock_client.wire.blocks import decode_routing
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
+Asks = list[dict[str, Any] | None]
 _REMEMBERED_TAGS = 40
 _REMEMBERED_BLOCKS = 6
 _REMEMBERED_ADDRESSES = 10
@@ -36,6 +38,8 @@ class Sent:
     uids: tuple[int, ...]
     confirmed_count: int = 0
     """Of its messages; less than all when it was stored in parts."""
+    asks: bool = False
+    """True when its messages ask to be delivered later."""
     way: Way | None = None
     """Through an exchange, whose name is in ``queue`` then: sequences are counted by it."""
 
@@ -56,6 +60,8 @@ class Asked:
     """Not empty: it has to be refused with this."""
     queue: int = 0
     sent: dict[str, Any] = field(default_factory=dict)
+    may_refuse: bool = False
+    """True when, between asking and doing, it may have become impossible."""
 
 
 class Connection:
@@ -138,7 +144,7 @@ class Connection:
     def reply(self, request: int, result: dict[str, Any]) -> None:
         """A request succeeded: what it did is durable (I4)."""
         asked = self._answered(request, "reply", result)
-        if asked.code:
+        if asked.code and not asked.may_refuse:
             raise Violation("I10", f"{asked.command} succeeded with {result}, it had to be refused: {asked.code}")
         wrong = {key: result.get(key) for key, value in asked.wanted.items() if result.get(key) != value}
         if wrong:
@@ -180,12 +186,23 @@ class Connection:
     def peeked(self, request: int, entries: list[DeliveryOut]) -> None:
         """Messages were looked at."""
         asked = self._answered(request, "peeked", [entry[4] for entry in entries])
+        if asked.command == "scheduled_peek":
+            self._check_scheduled(asked.queue, entries)
+            return
         before = -1
         for entry in entries:
             if entry.offset <= before:
                 raise Violation("I7", f"peek went back from {before} to {entry.offset}")
             before = entry.offset + entry.message_count - 1
             self._check_bodies(asked.queue, entry)
+
+    def _check_scheduled(self, queue: int, entries: list[DeliveryOut]) -> None:
+        """What is shown is what was scheduled under these ids."""
+        for entry in entries:
+            for index, uid in enumerate(uids_of(entry.block)):
+                stored = self.world.history.waiting.get((queue, entry.offset + index))
+                if stored != uid:
+                    raise Violation("I6", f"schedule id {entry.offset + index} is message {stored}, {uid} was shown")
 
     def stale(self, outcome: int, ranges: list[TagRange]) -> None:
         """A settle named tags that are not held."""
@@ -303,7 +320,8 @@ class Connection:
         world.check_stored_once(blocks)
         world.probe.look_at_memory()
         world.probe.stored.clear()
-        world.engine.publish(self.session, entries)
+        asking = [index for index, sent in enumerate(blocks) if sent.asks]
+        world.engine.publish(self.session, entries, asking)
         for expected in world.shadow.publish(self.session, entries, world.probe.stored, world.now_ms):
             self.expected[expected.route].append(expected)
         world.probe.stored.clear()
@@ -393,16 +411,19 @@ class Client:
         if self.unconfirmed:
             self.connection.publish(list(self.unconfirmed))
 
-    def send_new(self, queues: list[str], level: int, counts: list[int]) -> None:
-        """Publish new messages, one block to each queue."""
+    def send_new(
+        self, queues: list[str], level: int, counts: list[int], draw_asks: Callable[[int], Asks | None]
+    ) -> None:
+        """Publish new messages, one block to each queue; ``draw_asks`` says what so many messages ask."""
         assert self.connection is not None
         blocks = []
         for name, count in zip(queues, counts, strict=True):
             uids = self.world.draw_uids(name, count)
             first = self.sequences.get(name, 1)
             self.sequences[name] = first + count
-            block = block_of(uids, self.world.options.deduplicates(name), self.connection.address)
-            blocks.append(Sent(name, first, level, block, uids))
+            asks = draw_asks(count)
+            block = block_of(uids, self.world.options.deduplicates(name), self.connection.address, asks)
+            blocks.append(Sent(name, first, level, block, uids, asks=any(asks or ())))
         self.unconfirmed += blocks
         self.connection.publish(blocks)
 
@@ -423,11 +444,11 @@ class Client:
         for sent in self.unconfirmed:
             first = expected.first_sequence - sent.first_sequence
             if sent.queue == stream and 0 <= first < len(sent.uids):
-                if expected.status in (STORED, DUPLICATE) and expected.kept:
+                if expected.status != REFUSED and expected.kept:
                     self.world.check_confirmed(sent.uids[first : first + expected.message_count], expected)
                 sent.confirmed_count += expected.message_count
                 if sent.confirmed_count == len(sent.uids):
                     self.unconfirmed.remove(sent)
-                    if expected.status in (STORED, DUPLICATE):
+                    if expected.status != REFUSED:
                         self.recent.append(sent)
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+from tests.sim.scheduled import check_counts
 from tests.sim.shadow import Shadow
 from tests.sim.state import Failed, Message, Place, ShadowGroup, ShadowQueue
 from tests.sim.violation import Violation
@@ -25,6 +26,8 @@ def compare(broker: Broker, shadow: Shadow) -> None:
         "I18", "names", {n: q.number for n, q in broker.names.items()}, {n: q.number for n, q in shadow.names.items()}
     )
     _same("I18", "producers", sorted(broker.producers), sorted(shadow.producers))
+    found = {number: one.values() for number, one in broker.recurrings.by_number.items()}
+    _same("I18", "recurring schedules", found, {number: one.state() for number, one in shadow.recurring.items()})
     for number, queue in broker.queues.items():
         compare_queue(broker, queue, shadow.queues[number])
     compare_exchanges(broker, shadow)
@@ -60,6 +63,7 @@ def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
         for one in (counts, wanted_counts):  # what waits for its next attempt is known when its key is
             one["ready"] += one.pop("scheduled")
     _same("I12", f"{mine.name} counts", counts, wanted_counts)
+    _compare_schedule(queue, mine)
     _same("I18", f"{mine.name} groups", sorted(queue.groups), sorted(mine.groups))
     for number, group in queue.groups.items():
         if group.declared or len(queue.groups) == 1:
@@ -68,6 +72,25 @@ def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
     streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
     _compare_ids(queue, mine)
     _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
+
+
+def _compare_schedule(queue: Queue, mine: ShadowQueue) -> None:
+    """What waits, by id, and in the same number by time."""
+    check_counts(mine)
+    schedule = queue.schedule
+    if schedule is None:
+        _same("I12", f"{mine.name} schedule", {}, mine.scheduled)
+        return
+    entries = list(schedule.entries())
+    found = {number: entry.due_ms for entry in entries for number in range(entry.first_id, entry.end_id)}
+    _same("I12", f"{mine.name} scheduled", found, {n: one.due_ms for n, one in sorted(mine.scheduled.items())})
+    sums = (sum(entry.message_count for entry in entries), sum(entry.size_bytes for entry in entries))
+    _same("I12", f"{mine.name} schedule's sums", (schedule.message_count, schedule.live_bytes), sums)
+    wanted = {one.entry: one.entry_bytes for one in mine.scheduled.values()}
+    _same("I12", f"{mine.name} entries", {e.first_id: e.size_bytes for e in entries}, dict(sorted(wanted.items())))
+    wheel = schedule._wheel
+    in_wheel = [n for level in wheel._levels for b in level.values() for n in b.ids[b.taken :]] if wheel else None
+    _same("I13", f"{mine.name} by time", sorted(in_wheel or ()), [entry.first_id for entry in entries])
 
 
 def _compare_group(group: Group, mine: ShadowGroup) -> None:
@@ -188,9 +211,10 @@ def _kept(history: list[Failed]) -> list[Failed]:
 
 def _described(broker: Broker, queue: Queue) -> dict[str, Any]:
     found = describe(broker, queue)
-    return {key: found[key] for key in ("ready", "scheduled", "leased", "messages", *_TOTALS, "published")}
+    return {key: found[key] for key in (*_KEYS, *_TOTALS)}
 
 
+_KEYS = ("ready", "upcoming", "scheduled", "leased", "messages", "unscheduled", "published")
 _TOTALS = ("acked", "dead_lettered", "redelivered", "purged", "elsewhere")
 
 
@@ -202,6 +226,8 @@ def _counted(mine: ShadowQueue) -> dict[str, int]:
         "scheduled": sum(group.count(Place.DELAYED) for group in keepers),
         "leased": sum(group.count(Place.LEASED) for group in keepers),
         "messages": mine.open_count(),
+        "upcoming": len(mine.scheduled),
+        "unscheduled": mine.unscheduled,
         **dict(zip(_TOTALS, map(sum, zip(*totals, strict=True)), strict=True)),
         "published": mine.next_offset - mine.first_offset,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tests.sim import recurring
 from tests.sim.shadow import Shadow
 
 from penstock.core.facts import (
@@ -14,12 +15,16 @@ from penstock.core.facts import (
     ExchangeDeclared,
     ExchangeDeleted,
     Fact,
+    Fired,
     GroupAltered,
     GroupDeclared,
     GroupDeleted,
     Paused,
     ProducerOpened,
     ProducersExpired,
+    RecurringAdded,
+    RecurringPaused,
+    RecurringRemoved,
     Unbound,
 )
 
@@ -47,6 +52,8 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
             forget_producers(shadow, fact.producers)
         case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
             shadow.exchanges.apply(fact)
+        case RecurringAdded() | RecurringRemoved() | RecurringPaused() | Fired():
+            recurring.apply(shadow, fact)
     return 0
 
 

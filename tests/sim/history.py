@@ -6,7 +6,7 @@ from tests.sim.replay import Known, check_one_place, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.violation import Violation
 
-from penstock.core.facts import Fact, Published, PublishedTo
+from penstock.core.facts import Due, Fact, Published, PublishedTo, Scheduled
 
 
 class History:
@@ -16,6 +16,8 @@ class History:
         self.facts: list[Known] = []
         self.identity: dict[tuple[int, int], int] = {}
         """(queue number, offset) to the message that is there, for ever (I6)."""
+        self.waiting: dict[tuple[int, int], int] = {}
+        """(queue number, schedule id) to the message that was scheduled under it."""
         self.stored_uids: dict[int, None] = {}
         self.written_end = 0
         self.synced_end = 0
@@ -36,10 +38,19 @@ class History:
         elif isinstance(known.fact, PublishedTo):
             for queue, first in known.fact.targets:
                 self._identify_in(queue, first, known.uids)
+        elif isinstance(known.fact, Scheduled):
+            for index, uid in enumerate(known.uids):
+                self.waiting[known.fact.queue, known.fact.first + index] = uid
+                self.stored_uids[uid] = None
+        elif isinstance(known.fact, Due):
+            self._identify_in(known.fact.queue, known.fact.first, self._released(known.fact))
 
     def held(self, fact: Published, uids: tuple[int, ...]) -> None:
         """A memory queue's block was kept."""
         self._identify(fact, uids)
+
+    def _released(self, fact: Due) -> tuple[int, ...]:
+        return tuple(self.waiting[fact.queue, number] for first, end in fact.ranges for number in range(first, end))
 
     def _identify(self, fact: Published, uids: tuple[int, ...]) -> None:
         self._identify_in(fact.queue, fact.first, uids)
@@ -76,8 +87,17 @@ class History:
             for queue, first in _places_of(known.fact):
                 for index in range(len(known.uids)):
                     del self.identity[queue, first + index]
+            if isinstance(known.fact, Due):
+                for index in range(len(self._released(known.fact))):
+                    del self.identity[known.fact.queue, known.fact.first + index]
         if lost:
-            self.stored_uids = dict.fromkeys(self.identity.values())
+            self.waiting = {
+                (known.fact.queue, known.fact.first + index): uid
+                for known in self.facts
+                if isinstance(known.fact, Scheduled)
+                for index, uid in enumerate(known.uids)
+            }
+            self.stored_uids = dict.fromkeys([*self.identity.values(), *self.waiting.values()])
         self.written_end = self.synced_end = end
         shadow = replayed(self.facts, boot_epoch)
         check_one_place(shadow, self.resent)

@@ -10,14 +10,14 @@ from tests.sim.state import NotedId, ShadowQueue, Stream
 from tests.sim.violation import Violation
 
 from penstock.core.dedup import digest_of
-from penstock.core.facts import Published, PublishedTo
+from penstock.core.facts import Published, PublishedTo, Scheduled
 from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
 
 if TYPE_CHECKING:
     from tests.sim.shadow import Shadow
 
 Publication = tuple[int, int, int, int, bytes]
-Recorded = tuple[int, Published | PublishedTo]
+Recorded = tuple[int, Published | PublishedTo | Scheduled]
 STREAM_RUNS_KEPT = 64
 
 
@@ -108,7 +108,7 @@ class Judge:
             position, fact = recorded.popleft()
             assert isinstance(fact, Published)
             wanted = (self._queue.number, run.offset, run.message_count, self._producer, run.first_sequence)
-            if fact[:5] != wanted:
+            if fact[:5] != wanted or not isinstance(fact, Published):
                 raise Violation("I6", f"recorded {fact[:5]}, it had to be {wanted}")
             uids, new = new[: run.message_count], new[run.message_count :]
             self._shadow.stored(fact, position, uids)

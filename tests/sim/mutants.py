@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
 
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
-from penstock.core import delivery, intake, settling
+from penstock.core import delivery, intake, scheduling, settling
 from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
+from penstock.core.facts import Due, Fact, Fired
 from penstock.core.group import Group
 from penstock.core.queue import Queue, Stream
 from penstock.core.rates import Bucket
+from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK, REPLY_PREFIX
@@ -23,6 +25,7 @@ from penstock.engine import replies
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
 from penstock.engine.recovery import Recovery as EngineRecovery
+from penstock.engine.recurrence import Recurrence
 from penstock.storage.errors import StorageError
 from penstock.storage.recovery import Recovery
 from penstock.storage.segments import Segment
@@ -264,6 +267,13 @@ def reply_addresses_without_epoch() -> Iterator[None]:
 
 
 @contextmanager
+def nothing_is_together() -> Iterator[None]:
+    """The parts of a scheduled block, and what a cancel leaves of one, may be in different batches."""
+    with patch.object(Engine, "together", lambda self: nullcontext()):
+        yield
+
+
+@contextmanager
 def reply_boxes_without_bound() -> Iterator[None]:
     """Replies pile up for who does not read them."""
 
@@ -272,6 +282,22 @@ def reply_boxes_without_bound() -> Iterator[None]:
         return True
 
     with patch.object(ReplyBoxes, "put", put):
+        yield
+
+
+@contextmanager
+def released_before_durable() -> Iterator[None]:
+    """What became due is visible before that is on disk."""
+    original = scheduling.release_due
+
+    def release_due(broker: Broker, now_ms: int) -> None:
+        before = set(broker.published_queues)
+        original(broker, now_ms)
+        for queue in broker.published_queues:
+            if queue not in before:
+                delivery.make_visible(broker, queue, queue.log.next_offset)
+
+    with patch.object(scheduling, "release_due", release_due):
         yield
 
 
@@ -301,6 +327,18 @@ def tokens_not_taken() -> Iterator[None]:
 
 
 @contextmanager
+def released_again_after_restart() -> Iterator[None]:
+    """That something became due is forgotten, though it was handed out."""
+    original = Broker.emit
+
+    def emit(self: Broker, durable: bool, fact: Fact) -> None:
+        original(self, durable and not isinstance(fact, Due), fact)
+
+    with patch.object(Broker, "emit", emit):
+        yield
+
+
+@contextmanager
 def tokens_not_waited_for() -> Iterator[None]:
     """What a rate holds back is not handed out when its time has come."""
 
@@ -308,6 +346,18 @@ def tokens_not_waited_for() -> Iterator[None]:
         return 0
 
     with patch.object(Bucket, "next_ms", next_ms):
+        yield
+
+
+@contextmanager
+def fires_again_after_restart() -> Iterator[None]:
+    """That a recurring schedule fired is forgotten, though its message was published."""
+    original = Broker.emit
+
+    def emit(self: Broker, durable: bool, fact: Fact) -> None:
+        original(self, durable and not isinstance(fact, Fired), fact)
+
+    with patch.object(Broker, "emit", emit):
         yield
 
 
@@ -327,7 +377,25 @@ def leases_begin_when_extended() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def missed_firings_are_late_ones() -> Iterator[None]:
+    """What passed while the broker was down is made up for one by one, whatever the rule says."""
+    original = Recurrence._fire
+
+    def fire(self: Recurrence, one: Recurring, now_ms: int, started_ms: int) -> None:
+        del started_ms
+        original(self, one, now_ms, 0)
+
+    with patch.object(Recurrence, "_fire", fire):
+        yield
+
+
 MUTANTS: Final = (
+    fires_again_after_restart,
+    missed_firings_are_late_ones,
+    nothing_is_together,
+    released_before_durable,
+    released_again_after_restart,
     no_sync,
     no_directory_sync,
     sync_again_after_failure,

@@ -30,6 +30,8 @@ class Options:
     snapshot_bytes: int
     reply_bytes_max: int
     publishes: int
+    scheduled_odds: float
+    recurring: int
     settles: int
     commit_steps: int
     load_steps: int
@@ -75,6 +77,8 @@ def draw_options(rng: random.Random) -> Options:
         snapshot_bytes=rng.choice([800, 2000, 6000, 30_000]),
         reply_bytes_max=rng.choice([250, 2000, 1 << 20]),
         publishes=rng.choice([15, 30, 60]),
+        scheduled_odds=rng.choice([0.0, 0.1, 0.5]),
+        recurring=rng.choice([0, 0, 3, 8]),
         settles=rng.choice([10, 30, 60]),
         commit_steps=rng.choice([20, 50, 100]),
         load_steps=rng.choice([4, 12]),

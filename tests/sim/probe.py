@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.sim import recurring
 from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
 from tests.sim.mail import Mail
+from tests.sim.recurring import check_fired, check_none_is_late
 from tests.sim.replay import Known
+from tests.sim.scheduled import Cuts
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowSession
 from tests.sim.violation import Violation
@@ -21,11 +25,15 @@ from penstock.core.facts import (
     Acked,
     Dead,
     Discarded,
+    Due,
     Fact,
+    Fired,
     Held,
     Published,
     PublishedTo,
     Resumed,
+    Scheduled,
+    Unscheduled,
     encode,
 )
 from penstock.core.values import ELSEWHERE, TRANSFERRED
@@ -67,9 +75,11 @@ class Probe:
         """Messages that the latest purge or delete took."""
         self.outgoing: dict[int, deque[Outgoing]] = {}
         self.mail = Mail(engine.limits.reply_bytes_max)
+        self.cuts = Cuts(shadow, engine.clock_ms)
         self._moved: tuple[int, int, int] | None = None
         self._moved_end = -1
         self._part_end = -1
+        self._copy: Published | None = None
         self._wrap(engine)
 
     def _wrap(self, engine: Engine) -> None:
@@ -90,7 +100,7 @@ class Probe:
         """A fact goes to the journal."""
         position = self.engine.record(fact)
         self.last_position = position
-        uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo)) and fact.block else ()
+        uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo, Scheduled)) and fact.block else ()
         self.history.recorded(Known(position, fact, uids))
         self._note(fact, position)
         return position
@@ -101,6 +111,10 @@ class Probe:
         self._note(fact, -1)
         return self.engine.hold(fact)
 
+    def together(self) -> AbstractContextManager[None]:
+        """Facts that belong together follow."""
+        return self.engine.together()
+
     def emit(self, durable: bool, fact: Fact) -> None:
         """A fact is applied; those of memory queues and ephemeral groups are heard of here only."""
         if not durable:
@@ -110,11 +124,13 @@ class Probe:
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
         match fact:
-            case Published() if fact.producer:
+            case Published() | Scheduled() if fact.producer:
                 self.stored.append((position, fact))
             case PublishedTo():
                 self._check_parts(fact, position)
                 self.stored.append((position, fact))
+            case Scheduled() | Due() | Unscheduled():
+                self.cuts.note(fact, position)
             case Published():
                 uids = uids_of(fact.block)
                 shadow.stored(fact, position, uids)
@@ -122,6 +138,7 @@ class Probe:
                 if self.history.copying:
                     self.history.resent[uids[0]] = None
                 self._moved_end = position + PUBLISHED_HEADER_BYTES + len(fact.block) if position >= 0 else -1
+                self._copy = fact
             case Dead():
                 self._check_one_batch(fact, position)
                 self._buried(fact, position)
@@ -135,6 +152,8 @@ class Probe:
                 self._redriven(fact)
             case Discarded():
                 self._discarded(fact, position)
+            case Fired():
+                self._fired(fact, position)
             case _:
                 self.removed += note_definition(shadow, fact)
 
@@ -166,6 +185,17 @@ class Probe:
         if fact.continues and position != self._part_end + LENGTH_BYTES:
             raise Violation("I5", f"{fact[:8]} is in another batch than the part before it: {self._part_end:#x}")
         self._part_end = position + len(encode(fact))
+
+    def _fired(self, fact: Fired, position: int) -> None:
+        """A recurring schedule fired: with its message, in one batch, at the right time."""
+        started_ms = self.engine.recurrence._started_ms
+        assert started_ms is not None, "it fires in turns"
+        message = self._copy if self._moved is not None else None
+        check_fired(self.shadow, fact, message, self.engine.clock_ms(), started_ms)
+        if message is not None:
+            self._check_one_batch(fact, position)
+        self._moved = None
+        recurring.apply(self.shadow, fact)
 
     def _buried(self, fact: Dead, position: int) -> None:
         group = self.shadow.queues[fact.queue].groups[fact.group]
@@ -241,6 +271,8 @@ class Probe:
         self.shadow.wake(now_ms)
         self._turn()
         self.adopt()
+        self.cuts.check(self.engine.next_due_ms())
+        check_none_is_late(self.shadow, self.engine.next_due_ms(), now_ms)
         if self._moved is not None and not self.history.copying:
             raise Violation("I14", f"a copy without the end of its original: {self._moved}")
         waiting = [group.queue.number for group in self.engine.broker.ready_groups]
@@ -304,6 +336,8 @@ class Probe:
             if queue.settings.durable
             for block in queue.log.all_blocks()
         }
+        schedules = [queue.schedule for queue in broker.queues.values() if queue.schedule is not None]
+        kept |= {position: size_bytes for schedule in schedules for position, size_bytes in schedule.kept()}
         if not broker.dropped and not broker.draining and blocks.live_bytes != sum(kept.values()):
             raise Violation("I12", f"{blocks.live_bytes} live bytes are counted, {sum(kept.values())} are needed")
 

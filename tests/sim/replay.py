@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from tests.sim.hearing import note_definition
+from tests.sim.scheduled import due, scheduled, unscheduled
 from tests.sim.shadow import Shadow
 from tests.sim.state import Message, NotedId, Place, ShadowGroup, Stream
 from tests.sim.violation import Violation
@@ -15,8 +16,10 @@ from penstock.core.facts import (
     Acked,
     Dead,
     Discarded,
+    Due,
     Fact,
     Failed,
+    Fired,
     Held,
     Leased,
     Noted,
@@ -24,6 +27,8 @@ from penstock.core.facts import (
     PublishedTo,
     Repeated,
     Resumed,
+    Scheduled,
+    Unscheduled,
 )
 from penstock.core.values import TRANSFERRED
 
@@ -61,8 +66,10 @@ def check_one_place(shadow: Shadow, resent: Container[int]) -> None:
                 stored = message.stored
                 key = (stored.uid, *stored.path, group.number)
                 place = f"{group.label} {message.offset}"
-                if key in places and stored.uid not in resent:
-                    raise Violation("I14", f"message {stored.uid} is in two places: {places[key]} and {place}")
+                waits = any(one.uid == stored.uid for one in queue.scheduled.values())
+                if (key in places or waits) and stored.uid not in resent:
+                    first = places.get(key, "the schedule")
+                    raise Violation("I14", f"message {stored.uid} is in two places: {first} and {place}")
                 places[key] = place
     for key, place in places.items():
         for size in range(2, len(key)):
@@ -121,7 +128,11 @@ def _apply_other(shadow: Shadow, known: Known) -> None:
         shadow.stored_in_all(fact, known.position, known.uids)
     elif isinstance(fact, (Noted, Repeated)):
         _apply_message_ids(shadow, fact)
+    elif isinstance(fact, (Scheduled, Due, Unscheduled)):
+        _apply_scheduled(shadow, fact, known)
     else:
+        if isinstance(fact, Fired):
+            shadow.copied = None
         note_definition(shadow, fact)
 
 
@@ -155,6 +166,18 @@ def _apply_failure(shadow: Shadow, group: ShadowGroup, fact: Failed | Dead | Hel
             return
         group.finish(fact.offset)
         group.dead += 1
+
+
+def _apply_scheduled(shadow: Shadow, fact: Scheduled | Due | Unscheduled, known: Known) -> None:
+    queue = shadow.queues[fact.queue]
+    if isinstance(fact, Due):
+        due(queue, fact, known.position, None)
+    elif isinstance(fact, Unscheduled):
+        unscheduled(queue, fact)
+    else:
+        scheduled(queue, fact, known.position, known.uids)
+        if fact.producer:
+            shadow.producers[fact.producer] = fact.time_ms
 
 
 def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead | Held | Resumed) -> ShadowGroup:

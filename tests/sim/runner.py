@@ -16,9 +16,9 @@ from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
-from penstock.core import broker, keyed
+from penstock.core import broker, keyed, schedule, scheduling
 from penstock.core.values import ACK
-from penstock.engine import deadletters, engine, housekeeping, outbox
+from penstock.engine import deadletters, engine, housekeeping, outbox, recurrence
 
 _ROUNDS_MAX = 400
 
@@ -61,6 +61,11 @@ def _small_limits(options: Options) -> Iterator[None]:
             (broker, "DROP_BLOCKS_MAX", options.slice_messages),
             (keyed, "READY_AHEAD", options.slice_messages * 3),
             (keyed, "FORGET_MAX", options.slice_messages),
+            (scheduling, "MOVES_MAX", options.slice_messages * 3),
+            (schedule, "CHUNK_ENTRIES", options.slice_messages),
+            (housekeeping, "LOG_BLOCKS", options.slice_messages),
+            (recurrence, "FIRINGS_PER_TURN", options.slice_messages),
+            (recurrence, "MISSED_MAX", 5),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield
@@ -87,6 +92,7 @@ def _quiet(world: World) -> None:
             actions.cancel_consumer(world, connection, number, release=False)
     first = world.clients[0]
     actions.resume_all(world, first.connection or first.connect())
+    actions.remove_schedules(world, first.connection or first.connect())
     _settle_down(world)
     _drain(world)
     for client in world.clients:
@@ -142,7 +148,8 @@ def _has_work_or_is_done(world: World, connection: Connection, pinned: set[str])
 
 
 def _open_count(world: World, pinned: set[str]) -> int:
-    return sum(queue.open_count() for queue in world.shadow.queues.values() if queue.name not in pinned)
+    queues = [queue for queue in world.shadow.queues.values() if queue.name not in pinned]
+    return sum(queue.open_count() + len(queue.scheduled) for queue in queues)
 
 
 def _owed(client: Client) -> str:
@@ -158,6 +165,7 @@ def _owed(client: Client) -> str:
 def _check_empty(world: World) -> None:
     """Nothing is kept for messages that are done (I13)."""
     world.probe.compare()
+    queues = world.engine.broker.queues.values()
     groups = [group for queue in world.engine.broker.queues.values() for group in queue.groups.values()]
     kept = {
         "live bytes": world.engine.blocks.live_bytes,
@@ -166,6 +174,8 @@ def _check_empty(world: World) -> None:
         "waiting deliveries": len(world.engine.outbox.waiting_positions()),
         "blocks": sum(queue.log.block_count for queue in world.engine.broker.queues.values()),
         "runs": sum(len(group.outstanding) for group in groups),
+        "scheduled": sum(queue.schedule.live_bytes for queue in queues if queue.schedule is not None),
+        "alarms": len(world.engine.broker.alarms._heap),
         "histories": sum(len(group.history) for group in groups),
         "passed": sum(len(group.passed) for group in groups),
     }

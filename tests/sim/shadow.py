@@ -14,6 +14,8 @@ from typing import TypeVar
 from tests.sim.bodies import uids_of, view_of
 from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
+from tests.sim.recurring import ShadowRecurring
+from tests.sim.scheduled import SCHEDULED_MARK, check_parts, dues_of, scheduled
 from tests.sim.state import (
     Block,
     Held,
@@ -38,11 +40,13 @@ from penstock.core.facts import (
     Paused,
     Published,
     PublishedTo,
+    Scheduled,
 )
 from penstock.core.values import (
     ACK,
     CANCELLED,
     DUPLICATE,
+    DUPLICATE_SCHEDULED,
     EXTEND,
     HOLD_MS_MAX,
     MEMORY,
@@ -54,6 +58,7 @@ from penstock.core.values import (
     REJECT,
     RELEASE,
     REQUEUE,
+    SCHEDULED,
     STARTED,
     STORED,
     GroupSettings,
@@ -71,6 +76,7 @@ class Shadow:
         self.names: dict[str, ShadowQueue] = {}
         self.producers: dict[int, int] = {}
         self.sessions: dict[int, ShadowSession] = {}
+        self.recurring: dict[int, ShadowRecurring] = {}
         self.storage_full = False
         self.copied: Stored | None = None
         """In a replay: the broker's own copy of a message whose original ends with the next fact about it."""
@@ -127,7 +133,7 @@ class Shadow:
         self.exchanges.forget("queue", number)
         for group in queue.groups.values():
             self._end_deliveries(group)
-        return queue.open_count()
+        return queue.open_count() + len(queue.scheduled)
 
     def _end_deliveries(self, group: ShadowGroup) -> None:
         for session in self.sessions.values():
@@ -179,41 +185,81 @@ class Shadow:
         self, session: ShadowSession, publication: Publication, recorded: deque[Recorded], now_ms: int
     ) -> list[Expected]:
         route, level, first, count, block = publication
-
-        def refused(code: str) -> list[Expected]:
-            return [Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)]
-
-        if route not in session.routes:
-            return refused("unknown-route")
-        name, number = session.routes[route]
+        name, number = session.routes.get(route, ("", 0))
         queue = self.queues.get(number) or self.names.get(name)
-        if queue is None:
-            return refused("unknown-queue")
+        level = level if queue is None or queue.settings.durable else MEMORY
+        dues = dues_of(block, now_ms)
+        waits = dues is not None and max(dues, default=now_ms) > now_ms
+        code = self._refusal(route in session.routes, queue, dues is not None, waits)
+        if code or queue is None or dues is None:
+            return [Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)]
         session.routes[route] = (name, queue.number)
-        if not queue.settings.durable:
-            level = MEMORY
         stream = queue.streams.setdefault(session.producer, Stream())
         if queue.settings.dedup_window_ms:
             return Judge(self, queue, stream, session.producer, now_ms).judged(publication, level, recorded)
+        code = self._refusal_of_stream(queue, stream, first, count)
+        if code:
+            return [Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)]
         if first <= stream.last:
-            if first + count - 1 > stream.last or first not in stream.offsets:
-                return refused("sequence-order")
             return [self._duplicate(queue, stream, Expected(route, DUPLICATE, level, "", first, count, 0, -1))]
-        if self.storage_full and queue.settings.durable:
-            return refused("disk-full")
         if not recorded:
             raise Violation("I1", f"nothing was recorded for sequence {first} of {queue.name}")
+        if waits:
+            return [self._scheduled(queue, session.producer, publication, recorded, dues)]
         position, fact = recorded.popleft()
-        assert isinstance(fact, Published)
+        if not isinstance(fact, Published):
+            raise Violation("I6", f"{fact[:5]} recorded for a block that is not to wait")
         self.stored(fact, position, uids_of(block))
         if fact[:5] != (queue.number, queue.next_offset - count, count, session.producer, first):
             raise Violation("I6", f"recorded {fact[:5]} for {publication[:4]} of session {session.number}")
         return [Expected(route, STORED, level, "", first, count, queue.next_offset - count, position)]
 
+    def _refusal(self, is_open: bool, queue: ShadowQueue | None, makes_sense: bool, waits: bool) -> str:
+        """Why a block has to be refused for what it is; empty when it has to be looked at further."""
+        if not makes_sense:
+            return "bad-setting"
+        if queue is None:
+            return "unknown-queue" if is_open else "unknown-route"
+        return "unsupported" if waits and (not queue.settings.durable or queue.settings.dedup_window_ms) else ""
+
+    def _refusal_of_stream(self, queue: ShadowQueue, stream: Stream, first: int, count: int) -> str:
+        if first <= stream.last:
+            whole = first + count - 1 <= stream.last and first in stream.offsets
+            return "" if whole else "sequence-order"
+        return "disk-full" if self.storage_full and queue.settings.durable else ""
+
+    def _scheduled(
+        self,
+        queue: ShadowQueue,
+        producer: int,
+        publication: Publication,
+        recorded: deque[Recorded],
+        dues: Sequence[int],
+    ) -> Expected:
+        route, level, first, count, block = publication
+        first_id = queue.next_id
+        parts: list[tuple[int, Scheduled]] = []
+        while recorded and sum(fact.message_count for _, fact in parts) < count:
+            position, fact = recorded.popleft()
+            if not isinstance(fact, Scheduled) or (fact.queue, fact.producer) != (queue.number, producer):
+                raise Violation("I6", f"{fact[:5]} recorded for a block that is to wait")
+            parts.append((position, fact))
+            scheduled(queue, fact, position, uids_of(fact.block))
+            self.producers[producer] = fact.time_ms
+        check_parts(parts, dues, first_id)
+        uids = tuple(uid for _, fact in parts for uid in uids_of(fact.block))
+        if uids != uids_of(block):
+            raise Violation("I6", f"messages {uids} are scheduled, {uids_of(block)} were published")
+        return Expected(route, SCHEDULED, level, "", first, count, first_id, parts[-1][0])
+
     def _duplicate(self, queue: ShadowQueue, stream: Stream, expected: Expected) -> Expected:
         offset = stream.offsets[expected.first_sequence]
         if stream.breaks_since(expected.first_sequence) > STREAM_RUNS_KEPT:
             offset = OFFSET_UNKNOWN
+        if offset != OFFSET_UNKNOWN and offset & SCHEDULED_MARK:
+            waiting = queue.scheduled.get(offset ^ SCHEDULED_MARK)
+            position = waiting.position if waiting else -1
+            return expected._replace(status=DUPLICATE_SCHEDULED, offset=offset ^ SCHEDULED_MARK, position=position)
         stored = queue.stored.get(offset)
         return expected._replace(offset=offset, position=stored.position if stored else -1)
 

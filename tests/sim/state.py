@@ -71,6 +71,19 @@ class Block:
 
 
 @dataclass(slots=True)
+class Waiting:
+    """One scheduled message."""
+
+    uid: int
+    due_ms: int
+    position: int
+    entry: int
+    """The id of the first message of its block."""
+    entry_bytes: int
+    unit_bytes: int
+
+
+@dataclass(slots=True)
 class Stream:
     """What one producer published into one queue, sequence by sequence."""
 
@@ -248,6 +261,10 @@ class ShadowQueue:
     streams: dict[int, Stream] = field(default_factory=dict)
     ids: list[NotedId] = field(default_factory=list)
     """Every one there ever was, in order."""
+    scheduled: dict[int, Waiting] = field(default_factory=dict)
+    next_id: int = 1
+    released: int = 0
+    unscheduled: int = 0
 
     def __post_init__(self) -> None:
         self.add_group(self.default, "", GroupSettings(), self.next_offset)

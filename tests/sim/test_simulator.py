@@ -19,7 +19,7 @@ from tests.sim.violation import Violation
 SEEDS = int(os.environ.get("PENSTOCK_SIM_SEEDS", "2000"))
 OPERATIONS = int(os.environ.get("PENSTOCK_SIM_OPERATIONS", "500"))
 _SEEDS_PER_TEST = 100
-_MUTANT_SEEDS = 400
+_MUTANT_SEEDS = 800
 
 
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, _SEEDS_PER_TEST))

@@ -21,6 +21,7 @@ from tests.sim.shadow import Shadow
 from tests.sim.state import ShadowQueue
 from tests.sim.violation import Violation
 
+from penstock.core.queue import Queue
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import AwaitDurable, Cycle, Housekeeping, Io, Step
@@ -31,6 +32,8 @@ from penstock.storage.journal import Journal
 
 START_MS = 1_700_000_000_000
 _BOOT_ATTEMPTS_MAX = 20
+_DOWN_MS = (0, 0, 1000, 200_000)
+"""How long the broker is down after a crash: things come due meanwhile."""
 _KNOWN_UIDS = 12
 
 
@@ -150,6 +153,7 @@ class World:
         for number, queue in self.engine.broker.queues.items():
             if not queue.settings.durable:
                 continue
+            self._recount_schedule(queue)
             for block in queue.log.all_blocks():
                 try:
                     uids = uids_of(parse_stored(self.journal.read(block.position, block.size_bytes))[1])
@@ -158,6 +162,17 @@ class World:
                 wanted = tuple(self.history.identity[number, offset] for offset in range(block.first, block.end))
                 if uids != wanted:
                     raise Violation("I6", f"{queue.name} {block}: {uids} on disk, {wanted} published")
+
+    def _recount_schedule(self, queue: Queue) -> None:
+        for entry in queue.schedule.entries() if queue.schedule is not None else ():
+            try:
+                uids = uids_of(parse_stored(self.journal.read(entry.position, entry.size_bytes))[1])
+            except StorageError as error:
+                raise Violation("I1", f"{queue.name} scheduled {entry} cannot be read: {error}") from error
+            ids = range(entry.first_id, entry.end_id)
+            wanted = tuple(self.history.waiting[queue.number, number] for number in ids)
+            if uids != wanted:
+                raise Violation("I6", f"{queue.name} scheduled {entry}: {uids} on disk, {wanted} published")
 
     def draw_loss(self) -> Loss:
         """Choose what a crash loses."""
@@ -171,6 +186,8 @@ class World:
         self._forget_process()
         if self.rng.random() < self.options.rot_odds:
             self.trace(f"rot: {check_rot(self.fs, self.rng, self.options, self.history)}")
+        if not self.quiet:
+            self.now_ms += self.rng.choice(_DOWN_MS)
         self.boot()
 
     def restart(self) -> None:
@@ -368,9 +385,8 @@ class World:
 
     def _stored_in(self, sent: Sent, uid: int) -> bool:
         queue: ShadowQueue | None = self.shadow.names.get(sent.queue)
-        return queue is not None and any(
-            number == queue.number and stored == uid for (number, _), stored in self.history.identity.items()
-        )
+        places = [*self.history.identity.items(), *self.history.waiting.items()]
+        return queue is not None and any(number == queue.number and stored == uid for (number, _), stored in places)
 
     def check_confirmed(self, uids: Sequence[int], expected: Expected) -> None:
         """A confirmed message was stored (I1)."""

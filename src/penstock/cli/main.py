@@ -19,6 +19,7 @@ from penstock.cli import (
     publish,
     queue,
     request,
+    schedule,
     serve,
     status,
     worker,
@@ -58,6 +59,7 @@ app.add_typer(group.app, name="group")
 app.add_typer(connection.app, name="connection")
 app.add_typer(consumer.app, name="consumer")
 app.add_typer(exchange.app, name="exchange")
+app.add_typer(schedule.app, name="schedule")
 publish.register(app)
 consume.register(app)
 request.register(app)

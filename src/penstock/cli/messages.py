@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.cli.output import printable
 
 if TYPE_CHECKING:
-    from penstock_client import DeadLetter, Failure, Reply
+    from penstock_client import DeadLetter, Failure, Reply, ScheduledMessage
     from penstock_client.delivery import MessageView
 
 BODY_CHARACTERS_SHOWN: Final = 400
@@ -43,7 +43,7 @@ def message_map(message: "MessageView") -> dict[str, Any]:
         "headers": message.headers,
         "dead": message.dead and _dead_map(message.dead),
     }
-    return shown | {name: value for name, value in optional.items() if value} | _body_map(message.body)
+    return shown | {name: value for name, value in optional.items() if value} | body_map(message.body)
 
 
 def reply_map(reply: "Reply") -> dict[str, Any]:
@@ -56,10 +56,25 @@ def reply_map(reply: "Reply") -> dict[str, Any]:
         "headers": reply.headers,
         "error": reply.error and reply.error._asdict(),
     }
-    return {name: value for name, value in shown.items() if value} | _body_map(reply.body)
+    return {name: value for name, value in shown.items() if value} | body_map(reply.body)
 
 
-def _body_map(body: bytes) -> dict[str, str]:
+def scheduled_map(message: "ScheduledMessage") -> dict[str, Any]:
+    """Return what JSON output shows of a scheduled message."""
+    times = {name: getattr(message, name).isoformat(timespec="milliseconds") for name in ("due_at", "published_at")}
+    optional = {"key": message.key, "message_id": message.message_id, "headers": message.headers}
+    shown = {"queue": message.queue, "id": message.id, **times}
+    return shown | {name: value for name, value in optional.items() if value} | body_map(message.body)
+
+
+def scheduled_line(message: "ScheduledMessage") -> str:
+    """Return a scheduled message on one line: id, due time, body."""
+    due_at = message.due_at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{message.id:>8}  {due_at}  {body_text(message.body)}"
+
+
+def body_map(body: bytes) -> dict[str, str]:
+    """Return a body for JSON; one that is not UTF-8 is ``body_base64``."""
     try:
         return {"body": body.decode("utf-8")}
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
@@ -45,11 +46,14 @@ class Envelope:
     headers: dict[str, str]
     message_id: str | None
     content_type: str | None
+    delay_s: float | None = None
+    at: datetime | None = None
 
     @property
     def is_empty(self) -> bool:
         """True when messages are their bodies and nothing more."""
-        return not (self.key or self.headers or self.message_id or self.content_type)
+        plain = not (self.key or self.headers or self.message_id or self.content_type)
+        return plain and self.delay_s is None and self.at is None
 
     def message(self, body: bytes) -> "Message":
         """Return the message to publish."""
@@ -61,6 +65,8 @@ class Envelope:
             headers=self.headers or None,
             message_id=self.message_id,
             content_type=self.content_type,
+            delay=self.delay_s,
+            at=self.at,
         )
 
 
@@ -133,6 +139,18 @@ def publish(
     key: Annotated[str | None, typer.Option(help="The messages' key.")] = None,
     message_id: Annotated[str | None, typer.Option(help="The message's id; for a single BODY.")] = None,
     content_type: Annotated[str | None, typer.Option(help="What the bodies are, such as application/json.")] = None,
+    delay: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Deliver so many seconds from now on.", show_default=False),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Deliver from this time on, such as 2026-12-24T18:00+01:00; local time without an offset.",
+            show_default=False,
+        ),
+    ] = None,
     durability: Annotated[
         Durability, typer.Option(help="Confirmed when on disk, or when handed to the operating system.")
     ] = Durability.SYNCED,
@@ -151,7 +169,9 @@ def publish(
         raise CommandError(ExitCode.USAGE, "give either one BODY or more, or --lines FILE")
     if message_id is not None and (lines is not None or len(bodies or ()) > 1):
         raise CommandError(ExitCode.USAGE, "--message-id names one message", "Give a single BODY with it.")
-    envelope = Envelope(key, parse_headers(header or []), message_id, content_type)
+    if delay is not None and at is not None:
+        raise CommandError(ExitCode.USAGE, "--delay and --at exclude each other", "Give one of them.")
+    envelope = Envelope(key, parse_headers(header or []), message_id, content_type, delay, _time(at))
     as_json = json or not output.standard_output_is_terminal()
     publication = Publication(way, envelope, durability)
     if lines is None:
@@ -180,6 +200,14 @@ def parse_headers(given: list[str]) -> dict[str, str]:
     return headers
 
 
+def _time(given: str | None) -> datetime | None:
+    try:
+        return None if given is None else datetime.fromisoformat(given)
+    except ValueError:
+        advice = "Write it as 2026-12-24T18:00, with an offset such as Z or +01:00 where it is not local time."
+        raise CommandError(ExitCode.USAGE, f"--at {given!r} is no time", advice) from None
+
+
 def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, as_json: bool) -> None:
     async def go(client: "Client") -> "list[Confirm]":
         messages = [publication.envelope.message(body) for body in bodies]
@@ -194,12 +222,14 @@ def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, 
 
 
 def _confirms_text(confirms: "list[Confirm]") -> str:
-    first, last = confirms[0].offset, confirms[-1].offset
-    offsets = f", offset {first}" if len(confirms) == 1 else f", offsets {first} to {last}"
-    if None in (first, last):  # through an exchange into no queue, or several
-        offsets = ""
+    scheduled = confirms[0].scheduled_id is not None
+    places = [confirm.scheduled_id if scheduled else confirm.offset for confirm in confirms]
+    what = "scheduled with id" if scheduled else "offset"
+    where = f", {what} {places[0]}" if len(places) == 1 else f", {what}s {places[0]} to {places[-1]}"
+    if None in (places[0], places[-1]):  # through an exchange into no queue, or several
+        where = ""
     duplicates = sum(confirm.duplicate for confirm in confirms)
-    return f"{_messages(len(confirms))} confirmed ({confirms[-1].level}){offsets}{_duplicates_text(duplicates)}"
+    return f"{_messages(len(confirms))} confirmed ({confirms[-1].level}){where}{_duplicates_text(duplicates)}"
 
 
 def _duplicates_text(count: int) -> str:

@@ -1,4 +1,4 @@
-"""``penstock queue``: list, declare, show, peek, find, purge, delete, redrive, pause, resume."""
+"""``penstock queue``: list, declare, show, peek, find, purge, delete, redrive, pause, resume; what is scheduled."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -8,7 +8,7 @@ import typer
 from penstock.cli import history, output, transfers
 from penstock.cli.confirmation import require_yes
 from penstock.cli.finding import COLUMNS, State, found_map, found_row
-from penstock.cli.messages import MessageFormat, render
+from penstock.cli.messages import MessageFormat, render, scheduled_line, scheduled_map
 from penstock.cli.options import (
     DEFAULT_URL,
     Json,
@@ -25,7 +25,7 @@ from penstock.cli.options import (
 from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
-    from penstock_client import Client, FoundMessage, QueueInfo
+    from penstock_client import Client, FoundMessage, QueueInfo, ScheduledMessage
 
 app: Final = typer.Typer(help="Create, inspect and empty queues.", epilog="Example: penstock queue list")
 
@@ -49,10 +49,13 @@ def list_queues(
         for info in infos:
             output.print_json(describe(info))
         return
-    columns = ("queue", "ready", "scheduled", "leased", "dead", "consumers", "size")
+    columns = ("queue", "ready", "upcoming", "scheduled", "leased", "dead", "consumers", "size")
     output.print_table(
         columns,
-        [(i.name, i.ready, i.scheduled, i.leased, i.dead, i.consumers, output.bytes_text(i.bytes)) for i in infos],
+        [
+            (i.name, i.ready, i.upcoming, i.scheduled, i.leased, i.dead, i.consumers, output.bytes_text(i.bytes))
+            for i in infos
+        ],
     )
 
 
@@ -215,11 +218,56 @@ def find(
     output.print_table(COLUMNS, [found_row(message, now) for message in found])
 
 
+@app.command("scheduled", epilog="Example: penstock queue scheduled jobs --count 5")
+def list_scheduled(
+    queue: QueueName,
+    start: Annotated[int, typer.Option(min=0, help="The first schedule id to look at.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 10,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Look at the messages that wait for their time."""
+
+    async def go(client: "Client") -> "list[ScheduledMessage]":
+        found: list[ScheduledMessage] = []
+        async for message in client.queue(queue).scheduled(start):
+            found.append(message)
+            if len(found) == count:
+                break
+        return found
+
+    for message in run_with_client(url, go):
+        if json or not output.standard_output_is_terminal():
+            output.print_json(scheduled_map(message))
+        else:
+            output.print_text(scheduled_line(message))
+
+
+@app.command(epilog="Example: penstock queue cancel-scheduled jobs 17")
+def cancel_scheduled(
+    queue: QueueName,
+    scheduled_id: Annotated[
+        int, typer.Argument(metavar="ID", min=0, help='As "penstock queue scheduled" shows it.', show_default=False)
+    ],
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Take a message back before its time has come."""
+    run_with_client(url, lambda client: client.queue(queue).cancel_scheduled(scheduled_id))
+    output.print_count({"queue": queue}, "cancelled", 1, json=json)
+
+
 @app.command(epilog="Example: penstock queue purge jobs --yes")
-def purge(queue: QueueName, yes: Yes = False, url: Url = DEFAULT_URL, json: Json = False) -> None:
-    """Remove a queue's messages that nobody holds."""
-    require_yes(f"Remove every ready and scheduled message of {output.printable(queue)}?", yes=yes)
-    purged = run_with_client(url, lambda client: client.queue(queue).purge())
+def purge(
+    queue: QueueName,
+    scheduled: Annotated[bool, typer.Option("--scheduled", help="Also what waits for its time.")] = False,
+    yes: Yes = False,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Remove a queue's messages that nobody holds; what is scheduled stays unless asked for."""
+    require_yes(f"Remove every message of {output.printable(queue)} that nobody holds?", yes=yes)
+    purged = run_with_client(url, lambda client: client.queue(queue).purge(scheduled=scheduled))
     output.print_count({"queue": queue}, "purged", purged, json=json)
 
 

@@ -164,9 +164,16 @@ def edit(
         handle = client.queue(queue)
         async for message in handle.peek(offset, 1, group=group):
             if message.offset == offset:
-                named = {"message_id": message.message_id, "content_type": message.content_type}
-                known = {"correlation_id": message.correlation_id, "reply_to": message.reply_to}
-                edited = Message(data, message.key, message.headers, timestamp=message.timestamp, **named, **known)
+                edited = Message(
+                    data,
+                    message.key,
+                    message.headers,
+                    message_id=message.message_id,
+                    content_type=message.content_type,
+                    correlation_id=message.correlation_id,
+                    reply_to=message.reply_to,
+                    timestamp=message.timestamp,
+                )
                 await handle.replace(offset, edited, group=group)
                 return
         raise CommandError(

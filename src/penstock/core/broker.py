@@ -8,6 +8,7 @@ applies them here; recovery calls ``apply`` with the same facts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple, Protocol
 
 from penstock.core.exchanges import Exchanges
@@ -20,6 +21,8 @@ from penstock.core.facts import (
     DefinitionFact,
     Deleted,
     Discarded,
+    Due,
+    DueMoved,
     ExchangeDeclared,
     ExchangeDeleted,
     Fact,
@@ -39,12 +42,17 @@ from penstock.core.facts import (
     PublishedTo,
     Repeated,
     Resumed,
+    Scheduled,
+    ScheduledMoved,
     Unbound,
+    Unscheduled,
 )
 from penstock.core.group import Group
 from penstock.core.log import BlockRef, QueueLog
 from penstock.core.matching import Destination, MessageView
-from penstock.core.queue import Queue
+from penstock.core.queue import SCHEDULED_MARK, Queue
+from penstock.core.recurring import Recurrings
+from penstock.core.schedule import Alarms, Entry, Schedule
 from penstock.core.session import Deadlines, Session
 from penstock.core.values import Refusal
 
@@ -62,6 +70,10 @@ class Recorder(Protocol):
 
     def hold(self, fact: Published) -> int:
         """Keep a block of a memory queue; return its opaque position."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is recorded within is durable together or not at all."""
         ...
 
 
@@ -147,6 +159,9 @@ class Broker:
         self.next_producer = 1
         self.sessions: dict[int, Session] = {}
         self.deadlines = Deadlines()
+        self.recurrings = Recurrings()
+        self.alarms = Alarms()
+        """When which queue's schedule is to be looked at."""
         self.storage_full = False
 
         self.ready_groups: dict[Group, None] = {}
@@ -164,8 +179,8 @@ class Broker:
         self.cancelled: list[Cancelled] = []
         self.dropped: list[BlockRef] = []
         """Blocks that no one needs any more."""
-        self.draining: dict[QueueLog, None] = {}
-        """Logs with more such blocks than were dropped at once: see ``drain``."""
+        self.draining: dict[QueueLog | Schedule, None] = {}
+        """Logs and schedules with more such blocks than were dropped at once: see ``drain``."""
         self._drop_blocks_max = _ALL_BLOCKS
 
     def emit(self, durable: bool, fact: Fact) -> None:
@@ -194,8 +209,10 @@ class Broker:
                 self._apply_held(fact)
             case Noted() | Repeated():
                 self._apply_message_ids(fact)
-            case Published() | Moved() | PublishedTo() | MovedTo():
-                raise TypeError("published and moved facts need their position")
+            case Due() | Unscheduled():
+                self._apply_to_schedule(self.queues[fact.queue], fact)
+            case Published() | Moved() | PublishedTo() | MovedTo() | Scheduled() | ScheduledMoved() | DueMoved():
+                raise TypeError("facts that hold a block need its position")
             case _:
                 self._apply_definition(fact)
 
@@ -233,6 +250,9 @@ class Broker:
             case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
                 self.exchanges.apply(fact)
                 self.next_number = max(self.next_number, fact.exchange + 1)
+            case _:
+                self.recurrings.apply(fact)
+                self.next_number = max(self.next_number, fact.number + 1)
 
     def apply_published(
         self, queue: Queue, count: int, size_bytes: int, position: int, producer: int, first_sequence: int, time_ms: int
@@ -271,6 +291,37 @@ class Broker:
         self.exchanges.apply_published(fact)
         self.producers[fact.producer] = fact.time_ms
 
+    def apply_scheduled(
+        self, queue: Queue, entry: Entry, producer: int = 0, first_sequence: int = 0, time_ms: int = 0
+    ) -> None:
+        """A block entered a schedule. ``producer`` 0 is the broker itself: what a cancel left of an entry."""
+        if queue.schedule is None:
+            queue.schedule = Schedule()
+        queue.schedule.add(entry)
+        if producer:
+            mark = entry.first_id | SCHEDULED_MARK
+            queue.stream_of(producer).advance(first_sequence, entry.message_count, mark)
+            self.producers[producer] = time_ms
+
+    def _apply_to_schedule(self, queue: Queue, fact: Due | Unscheduled) -> None:
+        schedule, append = queue.schedule, queue.log.append
+        assert schedule is not None, "only what was scheduled can leave a schedule"
+        if isinstance(fact, Due):
+            for first, end in fact.ranges:
+                for _, count, _, size_bytes, position in schedule.take(first, end):
+                    append(count, size_bytes, position)
+            return
+        schedule.cancelled_count += fact.cancelled
+        if fact.cancelled == schedule.message_count:
+            self._abandon(schedule)
+        else:
+            self.dropped += [entry.block() for entry in schedule.forget(fact.first, fact.end)]
+
+    def _abandon(self, schedule: Schedule) -> None:
+        schedule.abandon()
+        self.draining[schedule] = None
+        self.drain()
+
     def release(self, queue: Queue) -> None:
         """Drop the blocks that every group is done with."""
         low = queue.low_offset
@@ -280,9 +331,15 @@ class Broker:
 
     def drain(self) -> None:
         """Go on dropping what a purge or a deletion left."""
-        log = next(iter(self.draining))
-        del self.draining[log]
-        self._drop(log, log.start_offset)
+        one = next(iter(self.draining))
+        del self.draining[one]
+        if isinstance(one, QueueLog):
+            self._drop(one, one.start_offset)
+            return
+        dropped = one.drain(self._drop_blocks_max)
+        self.dropped += dropped
+        if dropped:
+            self.draining[one] = None
 
     def _drop(self, log: QueueLog, low: int) -> None:
         dropped = log.release(low, self._drop_blocks_max)
@@ -290,8 +347,8 @@ class Broker:
         if len(dropped) == self._drop_blocks_max:
             self.draining[log] = None
 
-    def reopen(self) -> None:
-        """After recovery: everything stored is visible, nothing is leased."""
+    def reopen(self, now_ms: int = 0) -> None:
+        """After recovery: everything stored is visible, nothing is leased, what is scheduled waits again."""
         self._drop_blocks_max = DROP_BLOCKS_MAX
         for queue in self.queues.values():
             # A snapshot may have been taken while draining, or while an ephemeral group held back what it had not read.
@@ -299,6 +356,9 @@ class Broker:
             queue.log.release(low, _ALL_BLOCKS)
             queue.begin_at(low)
             queue.log.visible = queue.log.next_offset
+            if queue.schedule is not None:
+                queue.schedule.awake(now_ms)
+                self.alarms.set(queue.number, queue.schedule)
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
                 if group.delayed_count:
@@ -335,6 +395,8 @@ class Broker:
         self.orphans += queue.markers.values()
         self.exchanges.forget(Destination.to_queue(fact.queue))
         self._drop(queue.log, queue.log.next_offset)
+        if queue.schedule is not None:
+            self._abandon(queue.schedule)
 
     def _apply_message_ids(self, fact: Noted | Repeated) -> None:
         queue = self.queues[fact.queue]

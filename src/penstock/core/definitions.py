@@ -117,6 +117,7 @@ def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
     """
     log = queue.log
     dead_letters = broker.names.get(queue.dead_letter_name)
+    schedule = queue.schedule
     first = 0 if queue.durable else broker.boot_epoch << 40
     return {
         "queue": queue.name,
@@ -128,11 +129,13 @@ def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
         "start_offset": log.start_offset,
         "next_offset": log.next_offset,
         **_counts(queue.keepers()),
+        "upcoming": 0 if schedule is None else schedule.message_count,
         "dead": waiting_count(dead_letters) if dead_letters else 0,
         "bytes": log.live_bytes,
         "consumers": sum(len(group.consumers) for group in queue.groups.values()),
         "published": log.next_offset - first,
         **_totals(list(queue.groups.values())),
+        "unscheduled": 0 if schedule is None else schedule.cancelled_count,
         "dedup_ids": 0 if queue.dedup is None else len(queue.dedup),
         "created_at_ms": queue.created_at_ms,
     }
@@ -205,7 +208,7 @@ def purge(broker: Broker, groups: list[Group]) -> int:
 
 def delete(broker: Broker, queue: Queue, if_empty: bool, if_unused: bool) -> int:
     """Remove the queue with everything in it; its consumers are told. Returns how many messages went."""
-    count = waiting_count(queue)
+    count = waiting_count(queue) + (0 if queue.schedule is None else queue.schedule.message_count)
     if if_empty and count:
         raise Refused(
             "queue-not-empty", f"queue {queue.name!r} holds {count} messages; purge it or delete without if_empty"

@@ -6,6 +6,11 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
                       | published at ms | block ...                              (48 bytes, then the block verbatim)
     LEASED            | kind u8 | 0 x 7 | queue | group | first | end
     ACKED, DISCARDED  | kind u8 | reason u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
+    SCHEDULED,        | as PUBLISHED, the schedule id for the offset; then due ms, then the block
+    SCHEDULED_MOVED
+    DUE_MOVED         | as SCHEDULED, with the offset
+    DUE               | kind u8 | 0 u8 | 0 u16 | ranges u32 | queue | first offset | ranges x (first id, end)
+    UNSCHEDULED       | kind u8 | 0 x 7 | queue | first id | end | cancelled
     DEAD, HELD        | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
     RESUMED           | kind u8 | 0 x 7 | queue | group | offset | 0
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
@@ -38,6 +43,15 @@ NOTED: Final = 8
 REPEATED: Final = 9
 PUBLISHED_TO: Final = 10
 MOVED_TO: Final = 11
+SCHEDULED: Final = 32
+SCHEDULED_MOVED: Final = 33
+DUE: Final = 34
+UNSCHEDULED: Final = 35
+DUE_MOVED: Final = 36
+RECURRING_ADDED: Final = 37
+RECURRING_REMOVED: Final = 38
+RECURRING_PAUSED: Final = 39
+FIRED: Final = 40
 HELD: Final = 44
 RESUMED: Final = 45
 DECLARED: Final = 16
@@ -56,6 +70,18 @@ GROUP_ALTERED: Final = 47
 
 PUBLISHED_HEADER: Final = struct.Struct("<BBHIQQQQQ")
 PUBLISHED_HEADER_BYTES: Final = PUBLISHED_HEADER.size
+_DUE_MS: Final = struct.Struct("<Q")
+SCHEDULED_HEADER: Final = struct.Struct("<BBHIQQQQQQ")
+SCHEDULED_HEADER_BYTES: Final = SCHEDULED_HEADER.size
+BLOCK_STARTS: Final = {
+    PUBLISHED: PUBLISHED_HEADER_BYTES,
+    MOVED: PUBLISHED_HEADER_BYTES,
+    SCHEDULED: SCHEDULED_HEADER_BYTES,
+    SCHEDULED_MOVED: SCHEDULED_HEADER_BYTES,
+    DUE_MOVED: SCHEDULED_HEADER_BYTES,
+}
+"""The records that hold a block, and where in them it starts."""
+_UNSCHEDULED: Final = struct.Struct("<B7xQQQQ")
 _LEASED: Final = struct.Struct("<B7xQQQQ")
 _RANGES: Final = struct.Struct("<BBHIQQ")
 _RANGE: Final = struct.Struct("<QQ")
@@ -123,6 +149,104 @@ class MovedTo(NamedTuple):
     targets: tuple[tuple[int, int], ...]
     continues: bool
     block: bytes
+
+
+class Scheduled(NamedTuple):
+    """A block entered a queue's schedule: its messages wait until ``due_ms`` (ms since 1970) for their offsets."""
+
+    queue: int
+    first: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    level: int
+    time_ms: int
+    block: bytes
+    due_ms: int
+
+
+class ScheduledMoved(NamedTuple):
+    """Storage keeps a waiting block at a new place: the same fields, the block copied."""
+
+    queue: int
+    first: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    level: int
+    time_ms: int
+    block: bytes
+    due_ms: int
+
+
+class DueMoved(NamedTuple):
+    """Storage keeps a block that was scheduled, and is in the log now, at a new place; ``first`` is its offset."""
+
+    queue: int
+    first: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    level: int
+    time_ms: int
+    block: bytes
+    due_ms: int
+
+
+class Due(NamedTuple):
+    """Messages' time has come: in the order of these ranges of schedule ids they are in the log from ``first`` on."""
+
+    queue: int
+    first: int
+    ranges: tuple[OffsetRange, ...]
+
+
+class Unscheduled(NamedTuple):
+    """The entries that begin within these schedule ids left the schedule, ``cancelled`` of their messages for good; the
+    others follow as entries of their own in the same batch.
+    """
+
+    queue: int
+    first: int
+    end: int
+    cancelled: int
+
+
+class RecurringAdded(NamedTuple):
+    """A recurring schedule came to be; ``block64`` is its message's block in base64."""
+
+    number: int
+    name: str
+    cron: str
+    zone: str
+    queue: str
+    block64: str
+    missed: str
+    next_ms: int
+    created_at_ms: int
+
+
+class RecurringRemoved(NamedTuple):
+    """A recurring schedule is gone."""
+
+    number: int
+
+
+class RecurringPaused(NamedTuple):
+    """A recurring schedule stopped firing, or goes on with the firing of ``next_ms``."""
+
+    number: int
+    paused: bool
+    next_ms: int
+
+
+class Fired(NamedTuple):
+    """A recurring schedule fired for the time ``at_ms``; its message, if there was one, is in the same batch."""
+
+    number: int
+    at_ms: int
+    next_ms: int
+    published: bool
 
 
 class Leased(NamedTuple):
@@ -322,11 +446,14 @@ class Unbound(NamedTuple):
 
 
 ExchangeFact = ExchangeDeclared | ExchangeDeleted | Bound | Unbound
+Stored = Published | Moved | Scheduled | ScheduledMoved | DueMoved
+"""The facts that hold a block of one queue."""
 Fact = (
-    Published
-    | Moved
+    Stored
     | PublishedTo
     | MovedTo
+    | Due
+    | Unscheduled
     | Leased
     | Acked
     | Discarded
@@ -343,10 +470,22 @@ Fact = (
     | Altered
     | GroupAltered
     | Paused
+    | RecurringAdded
+    | RecurringRemoved
+    | RecurringPaused
+    | Fired
     | ProducerOpened
     | ProducersExpired
     | ExchangeFact
 )
+STORED: Final = (Published, Moved, Scheduled, ScheduledMoved, DueMoved)
+_STORED_KINDS: Final[dict[type, int]] = {
+    Published: PUBLISHED,
+    Moved: MOVED,
+    Scheduled: SCHEDULED,
+    ScheduledMoved: SCHEDULED_MOVED,
+    DueMoved: DUE_MOVED,
+}
 
 
 def shared_record(fact: PublishedTo | MovedTo) -> tuple[bytes, bytes, bytes]:
@@ -374,10 +513,11 @@ def block_bytes_of(payload: bytes | memoryview) -> int:
     return int(_SHARED.unpack_from(payload)[5])
 
 
-def published_header(fact: Published | Moved) -> bytes:
-    """Return the 48 bytes before the block of a PUBLISHED or MOVED record."""
-    kind = PUBLISHED if type(fact) is Published else MOVED
-    return PUBLISHED_HEADER.pack(kind, fact[5], 0, fact[2], fact[0], fact[1], fact[3], fact[4], fact[6])
+def stored_header(fact: Stored) -> bytes:
+    """Return what stands before the block in the record of a fact that holds one: 48 bytes, or 56."""
+    kind = _STORED_KINDS[type(fact)]
+    head = PUBLISHED_HEADER.pack(kind, fact[5], 0, fact[2], fact[0], fact[1], fact[3], fact[4], fact[6])
+    return head + _DUE_MS.pack(fact[8]) if kind >= SCHEDULED else head  # type: ignore[misc]  # those have nine fields
 
 
 def encode(fact: Fact) -> bytes:
@@ -386,10 +526,13 @@ def encode(fact: Fact) -> bytes:
         return _LEASED.pack(LEASED, *fact)
     if isinstance(fact, (Acked, Discarded)):
         kind, reason = (ACKED, 0) if isinstance(fact, Acked) else (DISCARDED, fact.reason)
-        head = _RANGES.pack(kind, reason, 0, len(fact.ranges), fact.queue, fact.group)
-        return head + b"".join([_RANGE.pack(first, end) for first, end in fact.ranges])
-    if isinstance(fact, (Published, Moved)):
-        return published_header(fact) + fact.block
+        return _encode_ranges(kind, reason, fact.queue, fact.group, fact.ranges)
+    if isinstance(fact, STORED):
+        return stored_header(fact) + fact.block
+    if isinstance(fact, Due):
+        return _encode_ranges(DUE, 0, fact.queue, fact.first, fact.ranges)
+    if isinstance(fact, Unscheduled):
+        return _UNSCHEDULED.pack(UNSCHEDULED, *fact)
     if isinstance(fact, Failed):
         head = _FAILED.pack(FAILED, fact.dying, 0, 0, fact.queue, fact.group, fact.first, fact.end, fact.due_ms)
         return head + json.dumps(fact.failure).encode()
@@ -407,6 +550,11 @@ def encode(fact: Fact) -> bytes:
     return _encode_json(fact)
 
 
+def _encode_ranges(kind: int, reason: int, queue: int, second: int, ranges: tuple[OffsetRange, ...]) -> bytes:
+    head = _RANGES.pack(kind, reason, 0, len(ranges), queue, second)
+    return head + b"".join([_RANGE.pack(first, end) for first, end in ranges])
+
+
 def _encode_json(fact: DefinitionFact) -> bytes:
     fields: dict[str, Any] = fact._asdict()
     if isinstance(fact, (Declared, GroupDeclared, Altered, GroupAltered, ExchangeDeclared)):
@@ -417,17 +565,18 @@ def _encode_json(fact: DefinitionFact) -> bytes:
 def decode(payload: bytes | memoryview) -> Fact:
     """Return the fact of a record. Raises ValueError for what is not one (a newer version's journal, or a bug)."""
     kind = payload[0]
-    if kind in (PUBLISHED, MOVED):
-        _, level, _, count, queue, first, producer, sequence, time_ms = PUBLISHED_HEADER.unpack_from(payload)
-        block = bytes(payload[PUBLISHED_HEADER_BYTES:])
-        make = Published if kind == PUBLISHED else Moved
-        return make(queue, first, count, producer, sequence, level, time_ms, block)
+    if kind in BLOCK_STARTS:
+        return _decode_stored(kind, payload)
     if kind == LEASED:
         return Leased(*_LEASED.unpack_from(payload)[1:])
-    if kind in (ACKED, DISCARDED):
-        _, reason, _, _, queue, group = _RANGES.unpack_from(payload)
+    if kind in (ACKED, DISCARDED, DUE):
+        _, reason, _, _, queue, second = _RANGES.unpack_from(payload)
         ranges = tuple(_RANGE.iter_unpack(payload[_RANGES.size :]))
-        return Acked(queue, group, ranges) if kind == ACKED else Discarded(queue, group, reason, ranges)
+        if kind == DUE:
+            return Due(queue, second, ranges)
+        return Acked(queue, second, ranges) if kind == ACKED else Discarded(queue, second, reason, ranges)
+    if kind == UNSCHEDULED:
+        return Unscheduled(*_UNSCHEDULED.unpack_from(payload)[1:])
     if kind == FAILED:
         _, dying, _, _, queue, group, first, end, due_ms = _FAILED.unpack_from(payload)
         failure = Failure(*json.loads(bytes(payload[_FAILED.size :])))
@@ -447,6 +596,16 @@ def decode(payload: bytes | memoryview) -> Fact:
     return _decode_json(kind, bytes(payload[1:]))
 
 
+def _decode_stored(kind: int, payload: bytes | memoryview) -> Fact:
+    _, level, _, count, queue, first, producer, sequence, time_ms = PUBLISHED_HEADER.unpack_from(payload)
+    fields = (queue, first, count, producer, sequence, level, time_ms, bytes(payload[BLOCK_STARTS[kind] :]))
+    if kind in (PUBLISHED, MOVED):
+        return (Published if kind == PUBLISHED else Moved)(*fields)
+    make = Scheduled if kind == SCHEDULED else ScheduledMoved if kind == SCHEDULED_MOVED else DueMoved
+    return make(*fields, SCHEDULED_HEADER.unpack_from(payload)[9])
+
+
+RecurringFact = RecurringAdded | RecurringRemoved | RecurringPaused | Fired
 DefinitionFact = (
     Declared
     | Deleted
@@ -458,6 +617,7 @@ DefinitionFact = (
     | ProducerOpened
     | ProducersExpired
     | ExchangeFact
+    | RecurringFact
 )
 
 _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
@@ -474,6 +634,10 @@ _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
     EXCHANGE_DELETED: ExchangeDeleted,
     BOUND: Bound,
     UNBOUND: Unbound,
+    RECURRING_ADDED: RecurringAdded,
+    RECURRING_REMOVED: RecurringRemoved,
+    RECURRING_PAUSED: RecurringPaused,
+    FIRED: Fired,
 }
 _JSON_KINDS: Final = {fact: kind for kind, fact in _JSON_FACTS.items()}
 

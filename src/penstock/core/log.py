@@ -102,6 +102,20 @@ class QueueLog:
         index = bisect_right(self._firsts, first, self._head) - 1
         return self._positions[index] if index >= self._head and self._firsts[index] == first else None
 
+    def kept_within(self, offset: int, low: int, end: int, blocks_max: int) -> tuple[dict[int, int], int]:
+        """Look at up to ``blocks_max`` blocks from ``offset`` on for those kept at positions from ``low`` to below
+        ``end``; return position to first offset of each, and the offset to go on from.
+        """
+        start = max(self._head, bisect_right(self._firsts, offset, self._head) - 1)
+        stop = min(len(self._firsts), start + blocks_max)
+        firsts = self._firsts
+        found = {
+            position: firsts[index]
+            for index, position in enumerate(self._positions[start:stop], start)
+            if low <= position < end
+        }
+        return found, firsts[stop] if stop < len(firsts) else self.next_offset
+
     def relocate(self, first: int, position: int) -> None:
         """Note that storage keeps the block that starts at ``first``, if it is still needed, elsewhere now."""
         index = bisect_right(self._firsts, first, self._head) - 1

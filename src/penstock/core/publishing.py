@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from penstock.core.broker import Broker, Confirm
@@ -10,16 +10,18 @@ from penstock.core.definitions import find_queue
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published
 from penstock.core.fanout import ExchangeRoute, publish_through
 from penstock.core.intake import Intake, take_in
-from penstock.core.queue import Queue, Stream
+from penstock.core.queue import SCHEDULED_MARK, Queue, Stream
 from penstock.core.session import Route, Session
 from penstock.core.storing import Publication, store
-from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED
+from penstock.core.values import DUPLICATE, DUPLICATE_SCHEDULED, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED
 
 MEMORY_OVERRUN_BYTES: Final = 64 * 1024 * 1024
 """What a memory queue may hold beyond its bound: the windows of the producers whose confirms it holds back. Past it
 publishes are refused, or producers that come and go could fill the memory (I13)."""
 _new: Final = tuple.__new__
 """Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
+Store = Callable[[Broker, Queue, int, Stream, Publication, int], int]
+"""How a block is stored: returns its first offset, or what stands for it."""
 
 
 def open_route(broker: Broker, session: Session, number: int, queue_name: str, routes_max: int) -> Queue:
@@ -30,8 +32,13 @@ def open_route(broker: Broker, session: Session, number: int, queue_name: str, r
     return queue
 
 
-def publish(broker: Broker, session: Session, publications: Iterable[Publication], now_ms: int) -> None:
-    """Store blocks; one Confirm each goes to ``broker.confirms``, to be released when its level holds."""
+def publish(
+    broker: Broker, session: Session, publications: Iterable[Publication], now_ms: int, keep: Store = store
+) -> None:
+    """Store blocks; one Confirm each goes to ``broker.confirms``, to be released when its level holds.
+
+    ``keep`` says where they go instead of the log's end.
+    """
     number = session.number
     confirms = broker.confirms
     for publication in publications:
@@ -67,7 +74,7 @@ def publish(broker: Broker, session: Session, publications: Iterable[Publication
         elif level == MEMORY and queue.log.live_bytes > queue.settings.memory_bytes_max + MEMORY_OVERRUN_BYTES:
             confirms.append(_refusal(number, publication, "limit-reached"))
         else:
-            offset = store(broker, queue, session.producer, stream, publication, now_ms)
+            offset = keep(broker, queue, session.producer, stream, publication, now_ms)
             confirms.append(_new(Confirm, (number, route_number, STORED, level, "", first_sequence, count, offset)))
 
 
@@ -90,6 +97,24 @@ def append_internal(broker: Broker, queue: Queue, block: bytes, now_ms: int) -> 
     return offset
 
 
+def queue_of(broker: Broker, session: Session, publication: Publication) -> Queue | None:
+    """Return the queue that a block goes to, None when there is none, or an exchange chooses it."""
+    route = session.routes.get(publication[0])
+    if route is None or isinstance(route, ExchangeRoute):
+        return None
+    return broker.names.get(route.routing_key) if route.queue.deleted else route.queue
+
+
+def refuse(broker: Broker, session: Session, publication: Publication, code: str) -> None:
+    """Refuse a block for what it is; the refusal keeps its place among the confirms of its stream (I9)."""
+    queue = queue_of(broker, session, publication)
+    if queue is not None and not queue.settings.durable:
+        route, _, first_sequence, count, block = publication
+        publication = (route, MEMORY, first_sequence, count, block)
+    session.confirms_in_line = True
+    broker.confirms.append(_refusal(session.number, publication, code))
+
+
 def _refusal(session: int, publication: Publication, code: str) -> Confirm:
     route, level, first_sequence, count, _ = publication
     return Confirm(session, route, REFUSED, level, code, first_sequence, count, OFFSET_UNKNOWN)
@@ -100,4 +125,7 @@ def _duplicate(session: int, publication: Publication, stream: Stream) -> Confir
     if first_sequence + count - 1 > stream.last_sequence or stream.was_refused(first_sequence):
         return _refusal(session, publication, "sequence-order")
     offset = stream.offset_of(first_sequence)
+    if offset != OFFSET_UNKNOWN and offset & SCHEDULED_MARK:
+        offset ^= SCHEDULED_MARK
+        return Confirm(session, route, DUPLICATE_SCHEDULED, level, "", first_sequence, count, offset)
     return Confirm(session, route, DUPLICATE, level, "", first_sequence, count, offset)

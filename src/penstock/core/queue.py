@@ -10,10 +10,13 @@ from penstock.core.dedup import DedupWindow
 from penstock.core.group import Group
 from penstock.core.log import QueueLog
 from penstock.core.ranges import OffsetRange
+from penstock.core.schedule import Schedule
 from penstock.core.values import NAME_BYTES_MAX, OFFSET_UNKNOWN, GroupSettings, QueueSettings
 
 _STREAM_RUNS_MAX: Final = 64
 """Remembered (sequence, offset) runs per stream: what a re-send after a reconnect can be answered with exactly."""
+SCHEDULED_MARK: Final = 1 << 62
+"""What a stream remembers is an offset, or with this bit a schedule id: offsets do not come that far."""
 _STREAM_GAPS_MAX: Final = 1024
 """Remembered ranges of refused sequences per stream. Refusals come in bursts (a full disk, a missing queue), and each
 burst is one range."""
@@ -21,7 +24,7 @@ burst is one range."""
 
 @dataclass(slots=True)
 class SequenceRun:
-    """Sequences ``first`` to ``end`` (exclusive) of one stream were stored from ``offset`` on."""
+    """Sequences ``first`` to ``end`` (exclusive) of one stream were stored from ``offset`` on: see SCHEDULED_MARK."""
 
     first: int
     end: int
@@ -89,6 +92,7 @@ class Queue:
         "name",
         "number",
         "paused",
+        "schedule",
         "settings",
         "streams",
     )
@@ -111,6 +115,8 @@ class Queue:
         recorded: the groups know.
         """
         self.paused = False
+        self.schedule: Schedule | None = None
+        """None until a message was scheduled here."""
         self.deleted = False
         self.dedup: DedupWindow | None = None
         if settings.dedup_window_ms:

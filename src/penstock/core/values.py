@@ -12,10 +12,12 @@ SYNCED: Final = 0
 WRITTEN: Final = 1
 MEMORY: Final = 2
 
-# Outcomes of a published block.
+# Outcomes of a published block; with the last two the confirm's offset is a schedule id.
 STORED: Final = 0
 DUPLICATE: Final = 1
 REFUSED: Final = 2
+SCHEDULED: Final = 3
+DUPLICATE_SCHEDULED: Final = 4
 
 # Outcomes of a settle; EXTEND and STARTED leave the delivery leased.
 ACK: Final = 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final
 
-from penstock.core.facts import PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
+from penstock.core.facts import BLOCK_STARTS, PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
 from penstock.core.log import BlockRef
 from penstock.engine.interface import StoredBlock
 from penstock.engine.shared import SharedBlocks
@@ -36,12 +36,12 @@ class BlockStore:
         self._memory: dict[int, StoredBlock] = {}
         self._next_memory = MEMORY_POSITION
 
-    def add(self, position: int, time_ms: int, block: bytes) -> None:
+    def add(self, position: int, time_ms: int, block: bytes, header_bytes: int = PUBLISHED_HEADER_BYTES) -> None:
         """Remember a block that was just staged into the journal, and count it as live."""
         self._cache[position] = (time_ms, block)
         nbytes = len(block)
         self.cache_bytes += nbytes + _ENTRY_BYTES
-        self.live_bytes_by_segment[position >> OFFSET_BITS] += nbytes + PUBLISHED_HEADER_BYTES
+        self.live_bytes_by_segment[position >> OFFSET_BITS] += nbytes + header_bytes
         if self.cache_bytes > self.cache_bytes_max:
             self._evict()
 
@@ -105,6 +105,6 @@ class BlockStore:
 
 
 def parse_stored(payload: bytes | memoryview) -> StoredBlock:
-    """Return the block and time of a PUBLISHED or MOVED record, or of the part before the targets of a shared one."""
+    """Return the block and time of a record that holds a block, or of the part before the targets of a shared one."""
     time_ms = PUBLISHED_HEADER.unpack_from(payload)[8]
-    return time_ms, bytes(payload[PUBLISHED_HEADER_BYTES:])
+    return time_ms, bytes(payload[BLOCK_STARTS.get(payload[0], PUBLISHED_HEADER_BYTES) :])

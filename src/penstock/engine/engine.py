@@ -12,27 +12,27 @@ Hand-outs and plain acks are journaled but nobody waits for them: such a batch i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from penstock.core import definitions, delivery, publishing, settling
+from penstock.core import definitions, delivery, publishing, scheduling, settling
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
-    PUBLISHED_HEADER_BYTES,
+    STORED,
     Acked,
     Dead,
     Discarded,
     Fact,
     Held,
-    Moved,
     MovedTo,
     Noted,
     Published,
     PublishedTo,
     encode,
-    published_header,
     shared_record,
+    stored_header,
 )
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
@@ -46,6 +46,7 @@ from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
 from penstock.engine.interface import (
     BlockCodec,
+    Calendar,
     ConfirmEntry,
     EngineLimits,
     Load,
@@ -56,6 +57,8 @@ from penstock.engine.interface import (
 )
 from penstock.engine.looking import Looker
 from penstock.engine.outbox import Outbox
+from penstock.engine.recurrence import Recurrence
+from penstock.engine.scheduler import Scheduler
 from penstock.storage.format import position_of
 from penstock.storage.interface import Batch
 from penstock.storage.journal import Journal
@@ -103,11 +106,13 @@ class Engine:
         limits: EngineLimits,
         boot_epoch: int,
         clock_ms: Callable[[], int],
+        calendar: Calendar | None = None,
     ) -> None:
         self.journal = journal
         self.codec = codec
         self.limits = limits
         self.clock_ms = clock_ms
+        self.calendar = calendar
         self.blocks = BlockStore(limits.cache_bytes)
         self.broker = Broker(self, boot_epoch, codec)
         self.reply_boxes = ReplyBoxes(boot_epoch, limits.reply_bytes_max)
@@ -127,24 +132,27 @@ class Engine:
         self.dead_letters = DeadLetters(self)
         self.finder = Finder(self)
         self.looker = Looker(self)
+        self.scheduler = Scheduler(self)
+        self.recurrence = Recurrence(self)
         self._pending = Pending()
         self._closed: deque[Commit] = deque()
         self._in_flight: Commit | None = None
         self._unconfirmed: dict[int, int] = {}
         self._next_session = 1
+        self._together = 0
         self._stage = journal.stage
 
     # -- Recorder: how core's facts reach the journal ------------------------------------------------------------------
 
     def record(self, fact: Fact) -> int:
         """Stage a fact in the gathering batch."""
-        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not _goes_on(fact):
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not self._together and not _goes_on(fact):
             self._close_batch()
-        if isinstance(fact, (Published, Moved)):
-            block = fact.block
-            size_bytes = PUBLISHED_HEADER_BYTES + len(block)
-            position = self._stage((published_header(fact), block), size_bytes)
-            self.blocks.add(position, fact.time_ms, block)
+        if isinstance(fact, STORED):
+            header, block = stored_header(fact), fact.block
+            size_bytes = len(header) + len(block)
+            position = self._stage((header, block), size_bytes)
+            self.blocks.add(position, fact.time_ms, block, len(header))
             self.recorded_bytes += size_bytes
             return position
         if isinstance(fact, (PublishedTo, MovedTo)):
@@ -169,6 +177,17 @@ class Engine:
         """Keep a memory queue's block."""
         return self.blocks.hold(fact.time_ms, fact.block)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is recorded within is in one batch: durable together or not at all. May be nested."""
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not self._together:
+            self._close_batch()
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def open_session(self, sink: Sink, peer_name: str) -> int:
@@ -190,8 +209,11 @@ class Engine:
         settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
         self.wake()
 
-    def publish(self, session: int, entries: Sequence[Publication]) -> None:
-        """Store blocks (structure checked before); every one is confirmed, once."""
+    def publish(self, session: int, entries: Sequence[Publication], asking: Sequence[int] = ()) -> None:
+        """Store blocks (structure checked before); every one is confirmed, once.
+
+        ``asking`` are the indices of those whose properties may ask something of the broker.
+        """
         count = entries[0][3] if len(entries) == 1 else sum([entry[3] for entry in entries])
         confirms = self.broker.confirms
         if self._unconfirmed[session] > 2 * self.limits.window_messages:
@@ -200,6 +222,8 @@ class Engine:
                 Confirm(session, route, REFUSED, level, "window-exceeded", first, messages, 0)
                 for route, level, first, messages, _ in entries
             ]
+        elif asking:
+            self.scheduler.publish(self.broker.sessions[session], entries, asking)
         else:
             publishing.publish(self.broker, self.broker.sessions[session], entries, self.clock_ms())
         self._unconfirmed[session] += count
@@ -263,6 +287,9 @@ class Engine:
             delivery.wake_delayed(broker, now_ms)
         if broker.orphans:
             settling.skip_orphans(broker)
+        if broker.alarms:
+            scheduling.release_due(broker, now_ms)
+        self.recurrence.turn(now_ms)
         self._collect()
         if broker.ready_groups:
             delivery.dispatch(broker, now_ms)
@@ -349,11 +376,10 @@ class Engine:
         return min(positions, default=None)
 
     def next_due_ms(self) -> int | None:
-        """When time alone makes something happen: a lease ends or a delayed message is due."""
+        """When time alone makes something happen: a lease ends, a delayed or scheduled message is due."""
         times = [due for group in self.broker.delayed_groups if (due := group.next_due_ms()) is not None]
-        deadline = self.broker.deadlines.next_ms()
-        if deadline is not None:
-            times.append(deadline)
+        others = (self.broker.deadlines.next_ms(), self.broker.alarms.next_ms(), self.recurrence.next_ms())
+        times += [ms for ms in others if ms is not None]
         return min(times, default=None)
 
     def expire_idle_producers(self) -> None:

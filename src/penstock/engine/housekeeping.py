@@ -16,21 +16,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core.facts import (
-    MOVED,
+    BLOCK_STARTS,
+    DUE_MOVED,
     MOVED_TO,
-    PUBLISHED,
     PUBLISHED_HEADER,
     PUBLISHED_HEADER_BYTES,
     PUBLISHED_TO,
+    SCHEDULED,
+    SCHEDULED_HEADER,
+    SCHEDULED_MOVED,
+    DueMoved,
     Moved,
     MovedTo,
+    ScheduledMoved,
     decode_shared,
 )
 from penstock.engine.exchange_snapshots import ExchangesFrozen
 from penstock.engine.recovery import snapshot_head, snapshot_queue
-from penstock.storage.format import segment_of
+from penstock.storage.format import position_of, segment_of
 
 if TYPE_CHECKING:
+    from penstock.core.log import QueueLog
+    from penstock.core.schedule import Schedule
     from penstock.engine.engine import Engine
     from penstock.storage.interface import RecoveredBatch
     from penstock.storage.journal import Journal
@@ -39,6 +46,10 @@ if TYPE_CHECKING:
 SLICE_BYTES: Final = 256 * 1024
 SLICE_QUEUES: Final = 200
 """Work between two pauses: about 5 ms, so that the loop is never held for 20 (SEMANTICS 30)."""
+LOG_BLOCKS: Final = 50_000
+"""Blocks of a log that are looked through between two pauses: about 5 ms."""
+WAITED: Final = (SCHEDULED, SCHEDULED_MOVED)
+"""Records of blocks that waited in a schedule: by now they may be in the log."""
 GARBAGE_SEGMENTS: Final = 4
 """Segments' worth of unneeded bytes that are not worth any effort."""
 LOOK_BYTES: Final = 64 * 1024
@@ -151,12 +162,15 @@ class Housekeeping:
     def _clean(self) -> Cycle:
         while self._is_wasteful():
             segment_id = min(self._engine.blocks.live_bytes_by_segment)
+            released = Released(self._engine, segment_id)
             batches: list[RecoveredBatch] = yield Io(partial(self._journal.read_segment, segment_id))
             moved_bytes = 0
             for batch in batches:
                 for position, payload in batch.records:
-                    if payload[0] in (PUBLISHED, MOVED):
-                        moved_bytes += self._move(position, payload)
+                    if payload[0] in BLOCK_STARTS:
+                        if payload[0] in WAITED:
+                            yield from released.look(payload)
+                        moved_bytes += self._move(position, payload, released)
                     elif payload[0] in (PUBLISHED_TO, MOVED_TO):
                         moved_bytes += self._move_shared(position, payload)
                 if moved_bytes > SLICE_BYTES:
@@ -174,16 +188,30 @@ class Housekeeping:
         kept_bytes = sum(info.nbytes for info in self._journal.segments if info.segment_id >= min(live))
         return kept_bytes - self._engine.blocks.live_bytes > self._garbage_bytes_max()
 
-    def _move(self, position: int, payload: memoryview) -> int:
+    def _move(self, position: int, payload: memoryview, released: Released) -> int:
         """Append a block again if its queue still needs it here; return its size or 0."""
         engine = self._engine
+        kind = payload[0]
         _, level, _, count, number, first, producer, sequence, time_ms = PUBLISHED_HEADER.unpack_from(payload)
         queue = engine.broker.queues.get(number)
-        if queue is None or queue.log.position_of(first) != position:
+        if queue is None:
             return 0
-        block = bytes(payload[PUBLISHED_HEADER_BYTES:])
-        fact = Moved(number, first, count, producer, sequence, level, time_ms, block)
-        queue.log.relocate(first, engine.record(fact))
+        log: QueueLog | Schedule = queue.log
+        if kind in WAITED:
+            if queue.schedule is not None and queue.schedule.position_of(first) == position:
+                log = queue.schedule
+            else:
+                first = released.offset_of(number, position)
+        if log.position_of(first) != position:
+            return 0
+        fields = (number, first, count, producer, sequence, level, time_ms, bytes(payload[BLOCK_STARTS[kind] :]))
+        if log is queue.schedule:
+            position_now = engine.record(ScheduledMoved(*fields, SCHEDULED_HEADER.unpack_from(payload)[9]))
+        elif kind in (*WAITED, DUE_MOVED):
+            position_now = engine.record(DueMoved(*fields, SCHEDULED_HEADER.unpack_from(payload)[9]))
+        else:
+            position_now = engine.record(Moved(*fields))
+        log.relocate(first, position_now)
         engine.blocks.forget_live(position, len(payload))
         return len(payload)
 
@@ -208,3 +236,32 @@ class Housekeeping:
             if engine.blocks.shared.release(position):
                 engine.blocks.forget_live(position, size_bytes)
         return size_bytes
+
+
+class Released:
+    """Where in their logs the blocks of one segment are that were scheduled: their records know no offsets.
+
+    A log that may have some is searched once, in slices.
+    """
+
+    def __init__(self, engine: Engine, segment_id: int) -> None:
+        self._engine = engine
+        self._low, self._end = position_of(segment_id, 0), position_of(segment_id + 1, 0)
+        self._offsets: dict[int, dict[int, int]] = {}
+
+    def look(self, payload: memoryview) -> Cycle:
+        """Search the log of this record's queue, unless that was done."""
+        number = PUBLISHED_HEADER.unpack_from(payload)[4]
+        if number in self._offsets:
+            return
+        offsets = self._offsets[number] = {}
+        queue = self._engine.broker.queues.get(number)
+        offset = queue.log.start_offset if queue is not None else 0
+        while queue is not None and offset < queue.log.next_offset:
+            found, offset = queue.log.kept_within(offset, self._low, self._end, LOG_BLOCKS)
+            offsets.update(found)
+            yield Pause()
+
+    def offset_of(self, number: int, position: int) -> int:
+        """The first offset of the block at this position; one that no log has when there was none."""
+        return self._offsets[number].get(position, -1)

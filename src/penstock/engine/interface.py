@@ -90,6 +90,21 @@ class BlockColumns(NamedTuple):
     properties: list[dict[str, Any] | None] | None = None
 
 
+class Calendar(Protocol):
+    """Knows when cron lines fire; times are ms since 1970."""
+
+    def check(self, cron: str, zone: str) -> None:
+        """Raise Refused (bad-setting) unless line and time zone make sense."""
+
+    def next_ms(self, cron: str, zone: str, after_ms: int) -> int | None:
+        """Return the first time after ``after_ms`` at which it fires; None when it never does."""
+        ...
+
+    def previous_ms(self, cron: str, zone: str, before_ms: int) -> int | None:
+        """Return the last time before ``before_ms`` at which it fired; None when it never did."""
+        ...
+
+
 class BlockCodec(BlockReader, Protocol):
     """What the engine asks of the block format, which it does not know itself."""
 
@@ -107,6 +122,18 @@ class BlockCodec(BlockReader, Protocol):
 
     def keys(self, block: bytes) -> Sequence[str | None]:
         """Return the key of each message; None where it has none, or one that cannot be decoded."""
+        ...
+
+    def properties(self, block: bytes) -> list[dict[Any, Any] | None] | None:
+        """Return the properties of each message of a block that has any; None when they cannot be decoded."""
+        ...
+
+    def single_problem(self, block: Any) -> str:
+        """Return why these are not the bytes of a block of one message that asks nothing; empty when they are."""
+        ...
+
+    def fired(self, block: bytes, provenance: dict[str, Any]) -> bytes:
+        """Return the block of a recurring schedule's message, with which firing it is in its properties."""
         ...
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:

@@ -17,6 +17,8 @@ from penstock.core.facts import (
     ACKED,
     DEAD,
     DISCARDED,
+    DUE,
+    DUE_MOVED,
     FAILED,
     HELD,
     LEASED,
@@ -29,6 +31,10 @@ from penstock.core.facts import (
     PUBLISHED_TO,
     REPEATED,
     RESUMED,
+    SCHEDULED,
+    SCHEDULED_HEADER,
+    SCHEDULED_MOVED,
+    UNSCHEDULED,
     Altered,
     Declared,
     Deleted,
@@ -46,6 +52,7 @@ from penstock.core.matching import Destination
 from penstock.core.queue import Queue, SequenceRun, Stream
 from penstock.core.ranges import RangeSet
 from penstock.core.runs import RunState
+from penstock.core.schedule import Entry, Schedule
 from penstock.core.values import Failure, GroupSettings, QueueSettings
 from penstock.engine.exchange_snapshots import exchange_fingerprints, restore_part
 
@@ -55,7 +62,10 @@ if TYPE_CHECKING:
 
 _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
-_QUEUE_FACTS: Final = frozenset({LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED})
+_MOVES: Final = frozenset({MOVED, SCHEDULED_MOVED, DUE_MOVED})
+_QUEUE_FACTS: Final = frozenset(
+    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, DUE, UNSCHEDULED}
+)
 
 
 class Recovery:
@@ -76,6 +86,7 @@ class Recovery:
         broker.next_number = state["next_number"]
         broker.next_producer = state["next_producer"]
         broker.producers = {int(producer): last_ms for producer, last_ms in state["producers"].items()}
+        broker.recurrings.restore(state["recurring"])
         self.last_ms = state["time_ms"]
         self._engine.blocks.shared.restore(parts[1])
         queues_start = 2 + state["exchange_parts"]
@@ -91,7 +102,7 @@ class Recovery:
         self.record_count += len(batch.records)
         broker = self._engine.broker
         queues, applied = broker.queues, self._applied
-        unpack_published = PUBLISHED_HEADER.unpack_from
+        unpack_published, unpack_scheduled = PUBLISHED_HEADER.unpack_from, SCHEDULED_HEADER.unpack_from
         for position, payload in batch.records:
             kind = payload[0]
             if kind == PUBLISHED:
@@ -99,11 +110,14 @@ class Recovery:
                 queue = queues.get(number)
                 if queue is not None and position >= applied.get(number, 0):
                     broker.apply_published(queue, count, len(payload), position, producer, sequence, time_ms)
-            elif kind == MOVED:
-                _, _, _, _, number, first, _, _, _ = unpack_published(payload)
+            elif kind == SCHEDULED:
+                _, _, _, count, number, first, producer, sequence, time_ms, due_ms = unpack_scheduled(payload)
                 queue = queues.get(number)
                 if queue is not None and position >= applied.get(number, 0):
-                    queue.log.relocate(first, position)
+                    entry = Entry(first, count, due_ms, len(payload), position)
+                    broker.apply_scheduled(queue, entry, producer, sequence, time_ms)
+            elif kind in _MOVES:
+                self._replay_moved(position, payload)
             elif kind in (PUBLISHED_TO, MOVED_TO):
                 self._replay_shared(position, payload)
             elif kind in _QUEUE_FACTS:
@@ -117,14 +131,27 @@ class Recovery:
     def finish(self) -> None:
         """Everything is applied: make it ready to serve."""
         engine = self._engine
-        engine.broker.reopen()
+        engine.broker.reopen(engine.clock_ms())
         count_live, claim = engine.blocks.count_live, engine.blocks.shared.claim
         for queue in engine.broker.queues.values():
             for block in queue.log.all_blocks():
                 if claim(block.position):
                     count_live(block.position, block.size_bytes)
+            if queue.schedule is not None:
+                for position, size_bytes in queue.schedule.kept():
+                    count_live(position, size_bytes)
         engine.blocks.shared.settle()
         engine.blocks.durable_position = engine.journal.durable_position
+
+    def _replay_moved(self, position: int, payload: memoryview) -> None:
+        kind, _, _, _, number, first, _, _, _ = PUBLISHED_HEADER.unpack_from(payload)
+        queue = self._engine.broker.queues.get(number)
+        if queue is None or position < self._applied.get(number, 0):
+            return
+        if kind != SCHEDULED_MOVED:
+            queue.log.relocate(first, position)
+        elif queue.schedule is not None:
+            queue.schedule.relocate(first, position)
 
     def _replay_shared(self, position: int, payload: memoryview) -> None:
         """Apply a block of several queues to those whose state is older than it."""
@@ -165,6 +192,7 @@ def snapshot_head(broker: Broker, time_ms: int, exchange_parts: int) -> bytes:
             "next_number": broker.next_number,
             "next_producer": broker.next_producer,
             "producers": broker.producers,
+            "recurring": [one.values() for one in broker.recurrings.by_name.values()],
             "time_ms": time_ms,
             "exchange_parts": exchange_parts,
         }
@@ -173,7 +201,7 @@ def snapshot_head(broker: Broker, time_ms: int, exchange_parts: int) -> bytes:
 
 def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
     """One queue's part, to be joined off the loop: a JSON head after its length, then the columns whose sizes it names:
-    the log's three, and the four of the message ids where the queue deduplicates.
+    the log's three, those of the message ids where the queue deduplicates, those of its schedule where it had one.
     """
     columns: tuple[bytes, ...] = ()
     head: dict[str, Any] = {
@@ -187,6 +215,9 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
     }
     if queue.durable:
         columns = (*queue.log.columns(), *(queue.dedup.columns() if queue.dedup is not None else ()))
+        if queue.schedule is not None:
+            columns += queue.schedule.columns()
+            head["schedule"] = (queue.schedule.next_id, queue.schedule.cancelled_count)
         head |= {
             "start": queue.log.start_offset,
             "next": queue.log.next_offset,
@@ -228,7 +259,7 @@ def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
         for size in head["columns"]:
             start, end = end, end + size
             columns.append(part[start:end])
-        _restore_log(queue, head, columns)
+        _restore_columns(queue, head, columns)
         for state in head["groups"]:
             _restore_group(broker, queue, state)
         _restore_streams(queue, head["streams"])
@@ -236,12 +267,16 @@ def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
     return head["queue"], head["applied"]
 
 
-def _restore_log(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> None:
-    firsts, sizes, positions, *window = columns
+def _restore_columns(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> None:
+    firsts, sizes, positions, *rest = columns
     queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
     if queue.dedup is not None:
-        digests, noted, times, mark_firsts = window
+        digests, noted, times, mark_firsts, *rest = rest
         queue.dedup.restore((digests, noted, times, mark_firsts))
+    if "schedule" in head:
+        queue.schedule = Schedule()
+        next_id, cancelled_count = head["schedule"]
+        queue.schedule.restore(next_id, cancelled_count, rest)
 
 
 def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
@@ -270,11 +305,14 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
     """The durable state as comparable values: equal states, equal sequences (I18)."""
     yield broker.next_number, broker.next_producer, sorted(broker.producers)
     yield from exchange_fingerprints(broker.exchanges)
+    yield sorted(one.values().items() for one in broker.recurrings.by_name.values())
     for number in sorted(broker.queues):
         queue = broker.queues[number]
         yield number, queue.name, queue.settings, queue.group.number, queue.paused
         if queue.durable:
             yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
+            if queue.schedule is not None:
+                yield queue.schedule.next_id, queue.schedule.cancelled_count, list(queue.schedule.entries())
             for group in sorted(queue.groups.values(), key=lambda group: group.number):
                 if group.durable:
                     yield group.number, group.name, group.settings, group.declared, group.paused

@@ -10,7 +10,15 @@ from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
-from penstock.engine import finding, group_requests, holder_requests, message_requests, replies, transfers
+from penstock.engine import (
+    finding,
+    group_requests,
+    holder_requests,
+    message_requests,
+    replies,
+    schedule_requests,
+    transfers,
+)
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call, Handler
 from penstock.engine.deadletters import Redrive
 from penstock.engine.exchange_requests import EXCHANGE_COMMANDS
@@ -71,10 +79,6 @@ def _queue_list(call: Call) -> dict[str, Any]:
     call.arguments.end()
     queues, more = definitions.list_queues(call.engine.broker, prefix, after, limit)
     return {"queues": [definitions.describe(call.engine.broker, queue) for queue in queues], "more": more}
-
-
-def _queue_purge(call: Call) -> dict[str, Any]:
-    return {"purged": definitions.purge(call.engine.broker, call.groups())}
 
 
 def _queue_delete(call: Call) -> dict[str, Any]:
@@ -241,7 +245,7 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "queue_declare": _queue_declare,
     "queue_describe": _queue_describe,
     "queue_list": _queue_list,
-    "queue_purge": _queue_purge,
+    "queue_purge": schedule_requests.purge,
     "queue_delete": _queue_delete,
     "queue_alter": _queue_alter,
     "transfer": transfers.transfer,
@@ -255,6 +259,12 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "peek": _peek,
     "find": finding.find,
     "message_describe": message_requests.message_describe,
+    "scheduled_peek": schedule_requests.scheduled_peek,
+    "scheduled_cancel": schedule_requests.scheduled_cancel,
+    "schedule_add": schedule_requests.schedule_add,
+    "schedule_list": schedule_requests.schedule_list,
+    "schedule_remove": schedule_requests.schedule_remove,
+    "schedule_pause": schedule_requests.schedule_pause,
     "status": _status,
     "producer_open": _producer_open,
     "route_open": _route_open,

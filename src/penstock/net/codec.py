@@ -11,6 +11,7 @@ from penstock.core.values import Refused
 from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
+from penstock_client.wire.limits import CONTROL_BYTES_MAX
 
 _BITS: Final = {
     "bodies": blocks.COLUMN_BODIES,
@@ -96,6 +97,30 @@ class WireBlockCodec:
         if named is None:
             return blocks.with_routing(block, column)
         return block if named == (exchange, routing_key) else None
+
+    def properties(self, block: bytes) -> list[dict[Any, Any] | None] | None:
+        """Return the properties of each message of a block that has any; None when they cannot be decoded."""
+        try:
+            return blocks.decode_properties(block)
+        except WireError:
+            return None
+
+    def single_problem(self, block: Any) -> str:
+        """Return why these are not the bytes of a block of one message that asks nothing; empty when they are."""
+        if type(block) is not bytes:
+            return f"it is a {type(block).__name__}, not bytes"
+        try:
+            if blocks.block_extent(block, 0) != (len(block), 1):
+                return "it holds more than one message, or bytes follow it"
+            asks = blocks.BlockChecker(CONTROL_BYTES_MAX).check(block) & blocks.ASKS
+            blocks.decode_block(block)
+        except WireError as error:
+            return error.message
+        return "its message asks to be delivered later, or for something else" if asks else ""
+
+    def fired(self, block: bytes, provenance: dict[str, Any]) -> bytes:
+        """Return the block of a recurring schedule's message, its firing in the property ``schedule``."""
+        return blocks.replace_properties(block, [_properties(block) | {"schedule": provenance}])
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""

@@ -26,7 +26,7 @@ from penstock.net.heartbeat import Heartbeat, Pulse, ticks_within
 from penstock.net.selecting import parse_where
 from penstock.net.sink import CLOSING, PRESSURE, STOPPING, WRITING, FrameSink
 from penstock_client.wire import control
-from penstock_client.wire.blocks import decode_routing
+from penstock_client.wire.blocks import ASKS, COLUMN_ROUTING, decode_routing
 from penstock_client.wire.connection import Connection as WireConnection
 from penstock_client.wire.connection import Role, State
 from penstock_client.wire.entries import Publication, decode_publish, decode_settle
@@ -63,6 +63,12 @@ COMMANDS: Final = {
         FrameType.GROUP_DESCRIBE,
         FrameType.PEEK,
         FrameType.FIND,
+        FrameType.SCHEDULED_PEEK,
+        FrameType.SCHEDULED_CANCEL,
+        FrameType.SCHEDULE_ADD,
+        FrameType.SCHEDULE_LIST,
+        FrameType.SCHEDULE_REMOVE,
+        FrameType.SCHEDULE_PAUSE,
         FrameType.STATUS,
         FrameType.MESSAGE_DESCRIBE,
         FrameType.PRODUCER_OPEN,
@@ -243,15 +249,19 @@ class Connection(FrameSink, asyncio.Protocol):
             raise WireError(ErrorCode.MALFORMED_FRAME, "PUBLISH is answered by CONFIRM and carries no request id")
         publications = decode_publish(payload)
         check_block = self._hub.check_block
+        asking: list[int] = []
         for index, publication in enumerate(publications):
             try:
-                if check_block(publication.block):
-                    self._check_routing(publication)
+                if look_at := check_block(publication.block):
+                    if look_at & COLUMN_ROUTING:
+                        self._check_routing(publication)
+                    if look_at & ASKS:
+                        asking.append(index)
             except WireError as error:
                 reason = error.message
                 self._hub.log.info("block refused", peer=self.peer, error=error.code.label, reason=reason)
                 publications[index] = self._without_block(publication, error.code.label)
-        self._engine.publish(self.session, publications)
+        self._engine.publish(self.session, publications, asking)
 
     def _check_routing(self, publication: Publication) -> None:
         """What a block says of the way it comes has to be true: it is delivered so, and kept in dead letters."""

@@ -29,6 +29,7 @@ LARGE_ANSWERS: Final = frozenset(
         *map(int, (FrameType.QUEUE_LIST, FrameType.GROUP_LIST, FrameType.PEEK, FrameType.FIND)),
         *map(int, (FrameType.CONNECTION_LIST, FrameType.CONSUMER_LIST)),
         *map(int, (FrameType.EXCHANGE_LIST, FrameType.EXCHANGE_BINDINGS)),
+        *map(int, (FrameType.SCHEDULED_PEEK, FrameType.SCHEDULE_LIST)),
     }
 )
 """Answers of up to megabytes: a connection gets one at a time."""
@@ -132,7 +133,7 @@ class FrameSink:
             self._send(encode.encode_refusal(request, refusal))
 
     def peeked(self, request: int, entries: "list[DeliveryOut]") -> None:
-        """Answer PEEK."""
+        """Answer PEEK or SCHEDULED_PEEK."""
         if self._answered(request, granted=True):
             for buffer in encode.encode_peeked(request, entries):
                 self._send(buffer)

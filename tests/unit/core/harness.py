@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from penstock.core import definitions, delivery, groups, publishing, settling
@@ -34,6 +36,10 @@ class Core:
     def hold(self, fact: Published) -> int:
         self.held.append(fact)
         return (1 << 63) + len(self.held)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        yield
 
     def queue(self, name: str = "jobs", **settings: Any) -> Queue:
         return definitions.declare(self.broker, name, QueueSettings(**settings), self.now_ms, 100)[0]

@@ -29,7 +29,7 @@ from penstock.core.facts import (
     Resumed,
     decode,
     encode,
-    published_header,
+    stored_header,
 )
 from penstock.core.values import Failure, GroupSettings, QueueSettings
 
@@ -103,10 +103,10 @@ def test_a_declaration_holds_every_setting_by_name() -> None:
     assert fields["settings"] == QueueSettings(lease_ms=7).as_map()
 
 
-def test_a_published_header_is_the_record_without_its_block() -> None:
+def test_a_stored_header_is_the_record_without_its_block() -> None:
     fact = Published(1, 2, 3, 4, 5, 1, 6, b"block")
-    assert published_header(fact) + b"block" == encode(fact)
-    assert len(published_header(fact)) == 48
+    assert stored_header(fact) + b"block" == encode(fact)
+    assert len(stored_header(fact)) == 48
 
 
 def test_a_record_of_a_newer_version_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.core.values import Refusal
+from penstock.cron import CronCalendar
 from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Housekeeping, Io
@@ -136,9 +137,8 @@ class Bench:
         self.journal = Journal.open(
             self.fs, "journal", segment_bytes=SEGMENT_BYTES, boot_epoch=self.boot_epoch, replay_from=position
         )
-        self.engine = Engine(
-            self.journal, WireBlockCodec(), EngineLimits(**self.limits), self.boot_epoch, lambda: self.now_ms
-        )
+        limits, epoch = EngineLimits(**self.limits), self.boot_epoch
+        self.engine = Engine(self.journal, WireBlockCodec(), limits, epoch, lambda: self.now_ms, CronCalendar())
         self.recovery = Recovery(self.engine)
         if snapshot:
             self.recovery.restore(snapshot.parts)

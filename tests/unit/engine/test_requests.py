@@ -97,7 +97,7 @@ def test_purge_and_delete_say_how_many_messages_went(bench: Bench) -> None:
     peer = bench.peer().open("jobs")
     peer.publish(1, b"a", b"b", b"c")
     bench.work()
-    assert peer.call("queue_purge", queue="jobs") == {"purged": 3}
+    assert peer.call("queue_purge", queue="jobs") == {"purged": 3, "cancelled": 0}
     peer.publish(4, b"d")
     bench.work()
     assert peer.refusal("queue_delete", queue="jobs", if_empty=True).code == "queue-not-empty"

@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 
 from penstock_client.wire import blocks, limits, structure
 from penstock_client.wire.blocks import (
+    ASKS,
     BLOCK_HEADER,
     BLOCK_HEADER_BYTES,
+    COLUMN_BODIES,
+    COLUMN_PROPERTIES,
     BlockChecker,
     Columns,
+    Properties,
     block_columns,
     block_extent,
     decode_block,
@@ -408,3 +412,38 @@ def test_checking_says_whether_a_block_names_the_way_it_comes(bodies: list[bytes
 
     assert (CHECKER.check(plain), CHECKER.check(keyed)) == (0, 0)
     assert CHECKER.check(encode_block(bodies, routing=("e", "k"))) == blocks.COLUMN_ROUTING
+
+
+# Blocks that ask something of the broker
+
+LATER: list[Properties | None] = [{"delay_ms": 5}, None, {"message_id": "m"}]
+
+
+def test_a_block_whose_properties_ask_something_is_marked() -> None:
+    asking = encode_block([b"a", b"b", b"c"], properties=LATER)
+
+    assert BLOCK_HEADER.unpack_from(asking)[2] == COLUMN_BODIES | COLUMN_PROPERTIES | ASKS
+    assert blocks.block_columns(asking) == COLUMN_BODIES | COLUMN_PROPERTIES
+    assert block_extent(asking, 0) == (len(asking), 3)
+    assert CHECKER.check(asking)
+    assert CHECKER.check(encode_block([b"a"], properties=[{"deliver_at_ms": 1}]))
+    assert not CHECKER.check(encode_block([b"a", b"b", b"c"], properties=[None, None, {"message_id": "m"}]))
+    assert not CHECKER.check(encode_block([b"a"]))
+
+
+def test_the_mark_stays_on_parts_and_follows_replaced_properties() -> None:
+    asking = encode_block([b"a", b"b", b"c"], properties=LATER)
+
+    assert CHECKER.check(slice_block(asking, 1, 3))
+    assert not CHECKER.check(blocks.replace_properties(asking, [None, None, {"dead": {}}]))
+    assert not CHECKER.check(blocks.replace_properties(asking, None))
+    assert CHECKER.check(blocks.replace_properties(encode_block([b"a"]), [{"delay_ms": 0}]))
+
+
+def test_a_mark_without_properties_is_malformed() -> None:
+    plain = bytearray(encode_block([b"a"], keys=["k"]))
+    plain[9] |= 0x80
+
+    with pytest.raises(WireError) as error:
+        block_extent(bytes(plain), 0)
+    assert error.value.code is ErrorCode.MALFORMED_FRAME

@@ -38,6 +38,12 @@ QUEUE_REDRIVE      -       -      -      -      c       -        -
 PEEK               -       -      -      -      c       -        -
 FIND               -       -      -      -      c       -        -
 PEEKED             -       -      -      -      s       -        -
+SCHEDULED_PEEK     -       -      -      -      c       -        -
+SCHEDULED_CANCEL   -       -      -      -      c       -        -
+SCHEDULE_ADD       -       -      -      -      c       -        -
+SCHEDULE_LIST      -       -      -      -      c       -        -
+SCHEDULE_REMOVE    -       -      -      -      c       -        -
+SCHEDULE_PAUSE     -       -      -      -      c       -        -
 STATUS             -       -      -      -      c       -        -
 MESSAGE_DESCRIBE   -       -      -      -      c       -        -
 QUEUE_PAUSE        -       -      -      -      c       -        -

@@ -33,6 +33,7 @@ from penstock_client.errors import (
     NoReply,
     NotARequest,
     NotLeased,
+    NotScheduled,
     PenstockError,
     ProtocolViolation,
     PublishFailed,
@@ -49,6 +50,7 @@ from penstock_client.errors import (
     UnknownGroup,
     UnknownMessage,
     UnknownQueue,
+    UnknownSchedule,
     Unroutable,
 )
 from penstock_client.exchange import Binding, Exchange, ExchangeInfo
@@ -63,6 +65,8 @@ from penstock_client.publisher import ClientPublisher, Publisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.received import Batch, ReceivedMessage
 from penstock_client.reply import Reply, ReplyError, ReplyOutcome
+from penstock_client.scheduled import ScheduledMessage
+from penstock_client.schedules import Schedule, ScheduleInfo
 
 __version__ = "0.1.0"
 
@@ -103,6 +107,7 @@ __all__ = [
     "NoReply",
     "NotARequest",
     "NotLeased",
+    "NotScheduled",
     "PenstockError",
     "ProtocolViolation",
     "PublishFailed",
@@ -120,12 +125,16 @@ __all__ = [
     "ReplyFailed",
     "ReplyOutcome",
     "RequestTimeout",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduledMessage",
     "SettingsDiffer",
     "StaleDelivery",
     "UnknownExchange",
     "UnknownGroup",
     "UnknownMessage",
     "UnknownQueue",
+    "UnknownSchedule",
     "Unroutable",
     "connect",
 ]

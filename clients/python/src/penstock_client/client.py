@@ -33,6 +33,7 @@ from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
 from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply
+from penstock_client.schedules import Schedule, ScheduleInfo, list_schedules
 from penstock_client.url import parse_url
 from penstock_client.ways import Target
 from penstock_client.wire import control
@@ -233,6 +234,14 @@ class Client:
     async def close_consumer(self, session: int, consumer: int) -> int:
         """Have the broker end a consumer: its iteration raises ConsumerClosed. Returns how many messages went back."""
         return await holders.close_consumer(self, session, consumer)
+
+    def schedule(self, name: str) -> Schedule:
+        """Return a handle on a recurring schedule; no I/O."""
+        return Schedule(self, name)
+
+    async def schedules(self, prefix: str = "") -> list[ScheduleInfo]:
+        """Describe every recurring schedule whose name starts with ``prefix``, in name order."""
+        return await list_schedules(self, prefix)
 
     async def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""

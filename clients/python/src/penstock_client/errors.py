@@ -171,6 +171,18 @@ class LimitReached(PenstockError):
     code = "limit-reached"
 
 
+class NotScheduled(PenstockError):
+    """No message with this schedule id waits there: it is due or was cancelled, or there never was one."""
+
+    code = "not-scheduled"
+
+
+class UnknownSchedule(PenstockError):
+    """There is no recurring schedule of that name."""
+
+    code = "unknown-schedule"
+
+
 class StaleDelivery(PenstockError):
     """The lease had ended: the message was or will be delivered again, and this outcome changed nothing."""
 
@@ -258,6 +270,8 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         QueueNotEmpty,
         QueueInUse,
         LimitReached,
+        NotScheduled,
+        UnknownSchedule,
         StaleDelivery,
         BodyTooLarge,
         DiskFull,
@@ -275,6 +289,8 @@ _PUBLISH_HELP: Final = {
     ErrorCode.UNKNOWN_QUEUE: "the queue was deleted; declare it again",
     ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room",
     ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
+    ErrorCode.BAD_SETTING: "its delay or time to be delivered is not one the broker takes: at most 10 years ahead",
+    ErrorCode.UNSUPPORTED: "a queue in memory takes no messages to be delivered later",
     ErrorCode.WINDOW_EXCEEDED: "more unconfirmed messages than the broker's window",
 }
 

@@ -102,10 +102,12 @@ class Receipts:
 
     def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
         """Messages are stored."""
-        queue, name = part.queue, _LEVEL_NAMES.get(level, str(level))
+        queue, name, first_id = part.queue, _LEVEL_NAMES.get(level, str(level)), part.scheduled_id
         for index, future in enumerate(self._futures[part.first : part.end]):
             if not future.done():
-                future.set_result(Confirm(queue, None if offset is None else offset + index, name, duplicate))
+                scheduled_id = None if first_id is None else first_id + index
+                confirm = Confirm(queue, None if offset is None else offset + index, name, duplicate, scheduled_id)
+                future.set_result(confirm)
 
     def refused(self, part: Part, error: PenstockError) -> None:
         """Messages are not stored, or nobody knows."""

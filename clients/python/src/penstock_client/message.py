@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 Headers = dict[str, Any]
@@ -11,7 +11,11 @@ Headers = dict[str, Any]
 
 @dataclass(slots=True)
 class Message:
-    """A message to publish. Only the body is needed; ``timestamp`` is when it happened, as the producer says."""
+    """A message to publish. Only the body is needed; ``timestamp`` is when it happened, as the producer says.
+
+    ``delay`` (seconds, or a timedelta) or ``at`` has the broker keep it back: it enters the queue that long after the
+    broker received it, or at that time (one without a time zone is local time). What is past is delivered at once.
+    """
 
     body: bytes
     key: str | None = None
@@ -21,6 +25,19 @@ class Message:
     correlation_id: str | None = None
     reply_to: str | None = None
     timestamp: datetime | None = None
+    delay: float | timedelta | None = None
+    at: datetime | None = None
+
+    def ask(self) -> tuple[str, int] | None:
+        """The property that says when to deliver it; None: at once. Raises ValueError for what makes no sense."""
+        if self.delay is None:
+            return None if self.at is None else ("deliver_at_ms", max(0, round(self.at.timestamp() * 1000)))
+        if self.at is not None:
+            raise ValueError("a message is delivered after a delay or at a time, not both")
+        seconds = self.delay.total_seconds() if isinstance(self.delay, timedelta) else self.delay
+        if not 0 <= seconds < float("inf"):
+            raise ValueError(f"a delay is seconds from 0 on, not {seconds!r}")
+        return "delay_ms", round(seconds * 1000)
 
     def properties(self) -> dict[str, Any] | None:
         """The wire's properties map, None when there are none."""
@@ -35,6 +52,8 @@ class Message:
             values["reply_to"] = self.reply_to
         if self.timestamp is not None:
             values["timestamp"] = round(self.timestamp.timestamp() * 1000)
+        if (ask := self.ask()) is not None:
+            values[ask[0]] = ask[1]
         return values or None
 
 
@@ -49,9 +68,11 @@ class Confirm(NamedTuple):
 
     ``duplicate``: it had it before, by this sending or, in a queue that deduplicates, by its id; ``offset`` is that of
     then, None when it is no longer remembered.
+    A scheduled message has a ``scheduled_id`` and no offset yet.
     """
 
     queue: str
     offset: int | None
     level: str
     duplicate: bool
+    scheduled_id: int | None = None

@@ -5,6 +5,7 @@ is an error there and nowhere else, and later changes to a header map change not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 import msgpack
@@ -12,6 +13,7 @@ import msgpack
 from penstock_client.message import Message, Publishable
 from penstock_client.wire import structure
 from penstock_client.wire.blocks import (
+    ASKS,
     BLOCK_HEADER,
     BLOCK_HEADER_BYTES,
     COLUMN_BODIES,
@@ -31,6 +33,13 @@ _COLUMNS_BYTES: Final = 3 * 5
 
 Packed = tuple[bytes, bytes, bytes, bytes]
 """A body, and its key, headers and properties in msgpack: a plain tuple, because one is made for each message."""
+
+
+class PackedAsking(tuple[bytes, bytes, bytes, bytes]):
+    """The same of a message that asks the broker for something: a subclass, so that others pay nothing for it."""
+
+    ask: tuple[str, int]
+
 
 Outgoing = bytes | Packed
 """A message ready to be put into a block."""
@@ -78,6 +87,10 @@ def _packed(message: Message) -> Outgoing:
         _packer.reset()
         raise type(error)(f"{what} that cannot be published: {error}") from error
     _check_envelope(len(key), size_bytes(packed) - len(body) + _COLUMNS_BYTES)
+    if (ask := message.ask()) is not None:
+        asking = PackedAsking(packed)
+        asking.ask = ask
+        return asking
     return body if key is headers is packed[3] is _NIL else packed
 
 
@@ -94,13 +107,28 @@ def _check_envelope(key_bytes: int, envelope_bytes: int) -> None:
 def encode_parts(messages: Sequence[Outgoing], routing: bytes = b"") -> list[tuple[bytes, int]]:
     """Return (block, message count) of these messages in order: one, or more where a block would be too large.
 
+    What is to be delivered at another time than its neighbour is in another block: the broker stores a block whole.
     ``routing`` is the routing column that each of them carries.
     """
+    if PackedAsking in set(map(type, messages)):
+        return [part for run in _runs(messages) for part in _encode_run(run, routing)]
+    return _encode_run(messages, routing)
+
+
+def _runs(messages: Sequence[Outgoing]) -> list[list[Outgoing]]:
+    return [list(run) for _, run in groupby(messages, _ask)]
+
+
+def _ask(message: Outgoing) -> tuple[str, int] | None:
+    return message.ask if isinstance(message, PackedAsking) else None
+
+
+def _encode_run(messages: Sequence[Outgoing], routing: bytes) -> list[tuple[bytes, int]]:
     block = _encode(messages, routing)
     if len(messages) == 1 or len(block) <= BLOCK_BYTES_MULTI_MAX:
         return [(block, len(messages))]
     half = len(messages) // 2
-    return encode_parts(messages[:half], routing) + encode_parts(messages[half:], routing)
+    return _encode_run(messages[:half], routing) + _encode_run(messages[half:], routing)
 
 
 def _with_routing(block: bytes, count: int, routing: bytes) -> bytes:
@@ -121,6 +149,8 @@ def _encode(messages: Sequence[Outgoing], routing: bytes) -> bytes:
     packed = [header + b"".join(column) if column.count(_NIL) < len(column) else b"" for column in columns]
     packed.append(routing)
     bits = COLUMN_BODIES + sum(bit for bit, column in zip(_COLUMN_BITS, packed, strict=True) if column)
+    if isinstance(messages[0], PackedAsking):
+        bits |= ASKS
     sizes = [len(body_column), *map(len, packed)]
     head = BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), len(whole), bits, 0, *sizes)
     return b"".join([head, body_column, *packed])

@@ -39,6 +39,8 @@ WINDOW_BYTES: Final = 8 * 1024 * 1024
 """Unconfirmed at most, or less where the broker says so: what a producer loses sight of when a connection drops, and
 far more than the disk's latency needs."""
 
+_DUPLICATES: Final = frozenset({int(ConfirmStatus.DUPLICATE), int(ConfirmStatus.DUPLICATE_SCHEDULED)})
+
 FRAME_BYTES_TARGET: Final = 256 * 1024
 """Entries for several queues are joined into frames of about this size."""
 
@@ -56,7 +58,7 @@ class ConfirmSink(Protocol):
     """
 
     def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
-        """These messages are stored, from ``offset`` on."""
+        """These messages are stored, from ``offset`` on, or scheduled: then ``part`` says their ids."""
 
     def refused(self, part: Part, error: PenstockError) -> None:
         """These messages are not stored, or nobody knows."""
@@ -78,11 +80,14 @@ class Route:
 
 
 class Part(NamedTuple):
-    """Messages ``first`` to ``end`` (exclusive) of a block for ``queue``; empty: through an exchange."""
+    """Messages ``first`` to ``end`` (exclusive) of a block for ``queue``; empty: through an exchange. When they are
+    confirmed as scheduled it has the schedule id of the first.
+    """
 
     queue: str
     first: int
     end: int
+    scheduled_id: int | None = None
 
 
 class Outbound:
@@ -352,7 +357,9 @@ class Producer:
         else:
             first = first_sequence - outbound.first_sequence
             known = None if offset == OFFSET_UNKNOWN else offset + part.first - first
-            outbound.sink.confirmed(part, known, level, status == ConfirmStatus.DUPLICATE)
+            if status >= ConfirmStatus.SCHEDULED:
+                part, known = part._replace(scheduled_id=known), None
+            outbound.sink.confirmed(part, known, level, status in _DUPLICATES)
 
     def _refusal(self, route: Route, code: int) -> PenstockError:
         if code == ErrorCode.UNKNOWN_ROUTE and isinstance(route.target, Way):

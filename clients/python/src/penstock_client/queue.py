@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from penstock_client import holders
@@ -15,12 +16,13 @@ from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import read_reply
-from penstock_client.message import Confirm, Publishable
+from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages
 from penstock_client.outgoing import prepare
 from penstock_client.publisher import Publisher
 from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.received import ReceivedMessage
+from penstock_client.scheduled import ScheduledMessage, scheduled_messages
 from penstock_client.transferring import (
     CANCEL,
     COPY,
@@ -43,14 +45,15 @@ _PEEK_PAGE: Final = 1000
 
 
 class QueueInfo(NamedTuple):
-    """A queue as it is now. Counts are messages, those of several groups added up; ``dead`` are those in its
-    dead-letter queue.
+    """A queue as it is now. Counts are messages, those of several groups added up; ``upcoming`` are to be delivered
+    later and in no group yet, ``scheduled`` failed and wait for their backoff, ``dead`` are in its dead-letter queue.
     """
 
     name: str
     id: int
     durable: bool
     ready: int
+    upcoming: int
     scheduled: int
     leased: int
     held: int
@@ -182,10 +185,14 @@ class Queue:
         """Describe the queue. Raises UnknownQueue."""
         return QueueInfo.of(await self._client.call(FrameType.QUEUE_DESCRIBE, {"queue": self.name}))
 
-    async def purge(self) -> int:
-        """Drop what is not leased, for all groups; return how many messages."""
-        reply = await self._client.call(FrameType.QUEUE_PURGE, {"queue": self.name}, once=True)
-        return int(reply["purged"])
+    async def purge(self, *, scheduled: bool = False) -> int:
+        """Drop what is not leased, for all groups; what is to be delivered later only with ``scheduled``.
+
+        Returns how many messages.
+        """
+        arguments = {"queue": self.name, "scheduled": scheduled}
+        reply = await self._client.call(FrameType.QUEUE_PURGE, arguments, once=True)
+        return int(reply["purged"]) + int(reply["cancelled"])
 
     async def delete(self, *, if_empty: bool = False, if_unused: bool = False) -> int:
         """Remove the queue with everything in it; return how many messages that were. Its consumers are told."""
@@ -229,8 +236,21 @@ class Queue:
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 
-    async def publish(self, message: Publishable, *, durability: str = "synced") -> Confirm:
-        """Publish one message; it is on disk when this returns (``written``: with the operating system)."""
+    async def publish(
+        self,
+        message: Publishable,
+        *,
+        durability: str = "synced",
+        delay: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> Confirm:
+        """Publish one message; it is on disk when this returns (``written``: with the operating system).
+
+        ``delay`` and ``at`` as in Message: the confirm then has a ``scheduled_id``.
+        """
+        if delay is not None or at is not None:
+            whole = message if isinstance(message, Message) else Message(bytes(message))
+            message = replace(whole, delay=delay, at=at)
         return await self._client.publish(self.name, prepare(message), level_of(durability))
 
     async def publish_many(self, messages: Iterable[Publishable], *, durability: str = "synced") -> list[Confirm]:
@@ -241,6 +261,15 @@ class Queue:
     def publisher(self, *, durability: str = "synced") -> Publisher:
         """Publish a stream of messages: ``async with queue.publisher() as publisher: await publisher.send(body)``."""
         return Publisher(self._client, self.name, durability)
+
+    def scheduled(self, first: int = 0) -> AsyncIterator[ScheduledMessage]:
+        """Iterate over what is scheduled and not due yet, by schedule id, from ``first`` on. Changes nothing."""
+        return scheduled_messages(self._client, self.name, first)
+
+    async def cancel_scheduled(self, scheduled_id: int) -> None:
+        """Take a scheduled message back, for good. Raises NotScheduled when it does not wait (any more)."""
+        arguments = {"queue": self.name, "id": scheduled_id}
+        await self._client.call(FrameType.SCHEDULED_CANCEL, arguments, once=True)
 
     # -- consuming -----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -53,6 +54,9 @@ from penstock_client.received import (
     settle_confirmed,
 )
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply, ReplyError, ReplyOutcome
+from penstock_client.scheduled import ScheduledMessage
+from penstock_client.schedules import Schedule as AsyncSchedule
+from penstock_client.schedules import ScheduleInfo
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
 from penstock_client.sync_replies import iterate
 from penstock_client.transferring import Transferred
@@ -330,9 +334,9 @@ class Queue:
         """Describe the queue."""
         return self._thread.run(self._queue.info())
 
-    def purge(self) -> int:
-        """Drop what is not leased; return how many messages."""
-        return self._thread.run(self._queue.purge())
+    def purge(self, *, scheduled: bool = False) -> int:
+        """Drop what is not leased, what is scheduled only with ``scheduled``; return how many messages."""
+        return self._thread.run(self._queue.purge(scheduled=scheduled))
 
     def delete(self, *, if_empty: bool = False, if_unused: bool = False) -> int:
         """Remove the queue with everything in it; return how many messages that were."""
@@ -366,9 +370,26 @@ class Queue:
         """Tell what became of one message so far. Raises UnknownMessage."""
         return self._thread.run(self._queue.history(offset, group=group))
 
-    def publish(self, message: Publishable, *, durability: str = "synced") -> Confirm:
-        """Publish one message; it is on disk when this returns."""
-        return self._thread.run(self._queue.publish(message, durability=durability))
+    def publish(
+        self,
+        message: Publishable,
+        *,
+        durability: str = "synced",
+        delay: float | timedelta | None = None,
+        at: datetime | None = None,
+    ) -> Confirm:
+        """Publish one message; it is on disk when this returns. ``delay`` and ``at`` as in Message."""
+        return self._thread.run(self._queue.publish(message, durability=durability, delay=delay, at=at))
+
+    def scheduled(self, first: int = 0) -> Iterator[ScheduledMessage]:
+        """Iterate over what is scheduled and not due yet, by schedule id, from ``first`` on. Changes nothing."""
+        messages = self._queue.scheduled(first)
+        while (message := self._thread.run(_next_or_none(messages))) is not None:
+            yield message
+
+    def cancel_scheduled(self, scheduled_id: int) -> None:
+        """Take a scheduled message back, for good. Raises NotScheduled when it does not wait (any more)."""
+        self._thread.run(self._queue.cancel_scheduled(scheduled_id))
 
     def publish_many(self, messages: Iterable[Publishable], *, durability: str = "synced") -> list[Confirm]:
         """Publish messages together; return one confirm each, in order."""
@@ -473,6 +494,35 @@ class Group:
         return self._thread.run(self._group.delete(if_unused=if_unused))
 
 
+class Schedule:
+    """A recurring schedule of one client; a handle, no I/O."""
+
+    def __init__(self, thread: _LoopThread, schedule: AsyncSchedule) -> None:
+        self._thread = thread
+        self._schedule = schedule
+        self.name = schedule.name
+
+    def add(self, cron: str, queue: str, message: Publishable, *, time_zone: str = "UTC", missed: str = "once") -> bool:
+        """Have a message published whenever ``cron`` fires; True when that is new. As in the asyncio API."""
+        return self._thread.run(self._schedule.add(cron, queue, message, time_zone=time_zone, missed=missed))
+
+    def info(self) -> ScheduleInfo:
+        """Describe the schedule."""
+        return self._thread.run(self._schedule.info())
+
+    def remove(self) -> None:
+        """Have it fire no more, for good."""
+        self._thread.run(self._schedule.remove())
+
+    def pause(self) -> None:
+        """Have it not fire until it is resumed."""
+        self._thread.run(self._schedule.pause())
+
+    def resume(self) -> None:
+        """Have it fire again, from its next time on."""
+        self._thread.run(self._schedule.resume())
+
+
 class Client:
     """Made by ``connect``; closes with its ``with`` block or ``close``."""
 
@@ -546,6 +596,14 @@ class Client:
         """Have the broker end a consumer; return how many messages went back."""
         return self._thread.run(self._client.close_consumer(session, consumer))
 
+    def schedule(self, name: str) -> Schedule:
+        """Return a handle on a recurring schedule; no I/O."""
+        return Schedule(self._thread, self._client.schedule(name))
+
+    def schedules(self, prefix: str = "") -> list[ScheduleInfo]:
+        """Describe every recurring schedule whose name starts with ``prefix``, in name order."""
+        return self._thread.run(self._client.schedules(prefix))
+
     def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
         return self._thread.run(self._client.status())
@@ -568,6 +626,10 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+async def _next_or_none(messages: AsyncIterator[_Result]) -> _Result | None:
+    return await anext(messages, None)
 
 
 async def _open(url: str, options: dict[str, Any]) -> asynchronous.Client:

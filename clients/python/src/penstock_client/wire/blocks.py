@@ -13,6 +13,9 @@ above 0) is one msgpack array of ``count`` elements: bodies are bin, keys are st
 properties are map or nil. The routing column is one array [exchange, routing key] for the whole block; absent means
 the default exchange and the queue's own name.
 
+Beside the column bits there is ASKS: the properties of some message may ask something of the broker (ASKING names
+them), so it has to decode that column. Without the bit it never looks, whatever is in there.
+
 Who checks what:
 
 - ``block_extent``, on every block received: the lengths add up, the bits match the columns, there are bodies.
@@ -46,6 +49,10 @@ COLUMN_KEYS: Final = 2
 COLUMN_HEADERS: Final = 4
 COLUMN_PROPERTIES: Final = 8
 COLUMN_ROUTING: Final = 16
+ASKS: Final = 0x8000
+ASKING: Final = frozenset({"delay_ms", "deliver_at_ms"})
+"""The properties that ask something of the broker."""
+_LOOK_AT: Final = COLUMN_ROUTING | ASKS
 _COLUMN_NAMES: Final = ("bodies", "keys", "headers", "properties", "routing")
 _KEYS: Final = 1
 _PROPERTIES: Final = 3
@@ -86,15 +93,21 @@ def encode_block(
         size = BLOCK_HEADER_BYTES + body_bytes
         return BLOCK_HEADER.pack(size, len(bodies), COLUMN_BODIES, 0, body_bytes, 0, 0, 0, 0) + body_column
     columns = [b"" if column is None else _pack(column) for column in (keys, headers, properties, routing)]
-    return _assemble(len(bodies), [body_column, *columns])
+    return _assemble(len(bodies), [body_column, *columns], _asking(properties))
 
 
 def _pack(column: object) -> bytes:
     return msgpack.packb(column, use_bin_type=True, unicode_errors="surrogateescape")  # type: ignore[no-any-return]
 
 
-def _assemble(count: int, columns: list[bytes]) -> bytes:
-    bits = sum(bit for bit, column in zip(_COLUMN_BITS, columns, strict=True) if column)
+def _asking(properties: Sequence[Properties | None] | None) -> int:
+    """ASKS where one of these maps asks something, else 0."""
+    asks = properties is not None and any(one and not ASKING.isdisjoint(one) for one in properties)
+    return ASKS if asks else 0
+
+
+def _assemble(count: int, columns: list[bytes], asks: int) -> bytes:
+    bits = asks + sum(bit for bit, column in zip(_COLUMN_BITS, columns, strict=True) if column)
     sizes = [len(column) for column in columns]
     return b"".join([BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), count, bits, 0, *sizes), *columns])
 
@@ -115,7 +128,7 @@ def block_extent(data: bytes, offset: int) -> tuple[int, int]:
             | (COLUMN_PROPERTIES if properties else 0)
             | (COLUMN_ROUTING if routing else 0)
         )
-    if bits != present or not bodies or not count:
+    if (bits != present and not (properties and bits == present | ASKS)) or not bodies or not count:
         raise WireError(ErrorCode.MALFORMED_FRAME, "a block's column bits do not match its columns")
     return end, count
 
@@ -133,12 +146,13 @@ class BlockChecker:
     def check(self, block: bytes) -> int:
         """Raise WireError (BAD_BLOCK, BODY_TOO_LARGE) unless ``block`` is well formed and within the limits.
 
-        Returns COLUMN_ROUTING when the block says by which exchange and routing key it comes, else 0.
+        Returns what a receiver of it has to look at: COLUMN_ROUTING when it says by which exchange and routing key it
+        comes, ASKS when it is marked so; 0 for most blocks.
         """
         size, count, bits, _, column_bytes = _SUMMARY.unpack_from(block)
         if count > 1:
             self._check_several(block, size, count, column_bytes)
-            return bits & COLUMN_ROUTING  # type: ignore[no-any-return]
+            return bits & _LOOK_AT  # type: ignore[no-any-return]
         elements, header_bytes = structure.array_extent(block, BLOCK_HEADER_BYTES)
         start = BLOCK_HEADER_BYTES + header_bytes
         body_bytes = structure.bin_bytes(block, start, column_bytes - header_bytes) if elements == 1 else -1
@@ -154,7 +168,7 @@ class BlockChecker:
                 )
                 raise WireError(ErrorCode.BAD_BLOCK, message)
             _check_columns(block, 1, first=1)
-        return bits & COLUMN_ROUTING  # type: ignore[no-any-return]
+        return bits & _LOOK_AT  # type: ignore[no-any-return]
 
     def _check_several(self, block: bytes, size: int, count: int, column_bytes: int) -> None:
         if size > BLOCK_BYTES_MULTI_MAX or count > BLOCK_COUNT_MAX:
@@ -205,7 +219,7 @@ def decode_bodies(block: bytes) -> list[bytes]:
 
 def block_columns(block: bytes) -> int:
     """Return the bits of the columns that are present."""
-    return _SUMMARY.unpack_from(block)[2]  # type: ignore[no-any-return]
+    return _SUMMARY.unpack_from(block)[2] & ~ASKS  # type: ignore[no-any-return]
 
 
 def block_count(block: bytes) -> int:
@@ -234,12 +248,16 @@ def decode_block(block: bytes) -> Columns:
 
 
 def slice_block(block: bytes, start: int, stop: int) -> bytes:
-    """Return a block of the messages ``start`` to ``stop`` (exclusive) of ``block``, copied without decoding them."""
-    count = _SUMMARY.unpack_from(block)[1]
+    """Return a block of the messages ``start`` to ``stop`` (exclusive) of ``block``, copied without decoding them.
+
+    ASKS stays: whether it is one of these messages that asks would take decoding.
+    """
+    _, count, bits, _, _ = _SUMMARY.unpack_from(block)
     if start == 0 and stop == count:
         return block
     *columns, routing = _split_columns(block)
-    return _assemble(stop - start, [*(c and _slice_column(c, count, start, stop) for c in columns), routing])
+    parts = [*(c and _slice_column(c, count, start, stop) for c in columns), routing]
+    return _assemble(stop - start, parts, bits & ASKS)
 
 
 def _slice_column(column: bytes, count: int, start: int, stop: int) -> bytes:
@@ -272,7 +290,8 @@ def carries_routing(block: bytes, column: bytes) -> bool:
 def with_routing(block: bytes, column: bytes) -> bytes:
     """Return ``block`` with another routing column, everything else copied without decoding it."""
     *columns, _ = _split_columns(block)
-    return _assemble(_SUMMARY.unpack_from(block)[1], [*columns, column])
+    _, count, bits, _, _ = _SUMMARY.unpack_from(block)
+    return _assemble(count, [*columns, column], bits & ASKS)
 
 
 def decode_properties(block: bytes) -> list[Properties | None] | None:
@@ -296,7 +315,7 @@ def replace_properties(block: bytes, properties: Sequence[Properties | None] | N
     count = _SUMMARY.unpack_from(block)[1]
     columns = _split_columns(block)
     columns[_PROPERTIES] = b"" if properties is None else _pack(properties)
-    return _assemble(count, columns)
+    return _assemble(count, columns, _asking(properties))
 
 
 def slice_columns(columns: Columns, start: int, stop: int) -> Columns:

@@ -89,6 +89,8 @@ CLIENT_TYPES: Final = frozenset(
         *(_F.REPLY_OPEN, _F.REPLY),
         *(_F.EXCHANGE_DECLARE, _F.EXCHANGE_DESCRIBE, _F.EXCHANGE_LIST, _F.EXCHANGE_DELETE),
         *(_F.EXCHANGE_BIND, _F.EXCHANGE_UNBIND, _F.EXCHANGE_BINDINGS),
+        *(_F.SCHEDULED_PEEK, _F.SCHEDULED_CANCEL),
+        *(_F.SCHEDULE_ADD, _F.SCHEDULE_LIST, _F.SCHEDULE_REMOVE, _F.SCHEDULE_PAUSE),
     }
 )
 """What a client may send, any number of times, while the connection is ready."""

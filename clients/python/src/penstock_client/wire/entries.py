@@ -14,6 +14,9 @@ DELIVER is a run of entries, each a run of consecutive messages of one queue for
     | consumer u32 | attempt u32 | failures u32 | partition u32 | first tag u64 | offset u64
     | published at, ms since 1970 u64 | lease ms u32 | 0 u32 |  block ...
 
+PEEKED has the same entries; where it answers SCHEDULED_PEEK, the due time (ms since 1970) is in the place of the first
+tag and the schedule id in that of the offset.
+
 SETTLE names ranges of delivery tags of this session:
 
     | outcome u8 | 0 u8 | 0 u16 | duration ms u32 | ranges u32 | reason bytes u32
@@ -55,11 +58,13 @@ class Level(IntEnum):
 
 
 class ConfirmStatus(IntEnum):
-    """Outcome of a published block."""
+    """Outcome of a published block. With the last two, the offset is the schedule id of the block's first message."""
 
     STORED = 0
     DUPLICATE = 1
     REFUSED = 2
+    SCHEDULED = 3
+    DUPLICATE_SCHEDULED = 4
 
 
 class Outcome(IntEnum):
