@@ -14,6 +14,7 @@ from penstock.cli import (
     consume,
     consumer,
     data,
+    definitions,
     exchange,
     group,
     publish,
@@ -60,6 +61,7 @@ app.add_typer(connection.app, name="connection")
 app.add_typer(consumer.app, name="consumer")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(definitions.app, name="definitions")
 publish.register(app)
 consume.register(app)
 request.register(app)
