@@ -103,10 +103,10 @@ def test_the_command_line_adds_shows_lists_pauses_resumes_and_removes(broker: Br
     assert b"30 2 * * *" in broker.run("schedule", "list").stdout
     assert b"clean up" in broker.run("schedule", "show", "nightly").stdout
     assert broker.json("schedule", "pause", "nightly") == {"schedule": "nightly", "done": "paused"}
-    assert broker.json("schedule", "list")["paused"] is True
+    assert broker.json("schedule", "list", "--prefix", "nightly")["paused"] is True
     assert b"resumed" in broker.run("schedule", "resume", "nightly").stdout
     broker.json("schedule", "remove", "nightly")
-    assert broker.lines("schedule", "list", "--json") == []
+    assert broker.lines("schedule", "list", "--prefix", "nightly", "--json") == []
     assert broker.run("schedule", "show", "nightly").exit_code == ExitCode.NO_INPUT
 
 
@@ -120,4 +120,5 @@ def test_a_schedule_of_the_real_broker_fires(broker: Broker, queue: str) -> None
     broker.json("schedule", "add", "tick", "* * * * * *", queue, "x")
     with broker.started("consume", queue, "--count", "2", "--format", "json") as consumer:
         output, _ = consumer.communicate(timeout=HANG_GUARD_S)
+    broker.json("schedule", "remove", "tick")
     assert output.count(b'"body": "x"') == 2
