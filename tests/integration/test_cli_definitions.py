@@ -17,6 +17,12 @@ type = "topic"
 [[exchanges.events.bindings]]
 queue = "jobs"
 routing_key = "orders.#"
+
+[schedules.tick]
+cron = "0 3 1 1 *"
+queue = "jobs"
+body = "happy new year"
+key = "tick"
 """
 
 
@@ -26,8 +32,8 @@ def test_what_is_exported_can_be_applied_and_then_nothing_differs(tmp_path: Path
     broker = Broker(tmp_path / "data")
     try:
         different = broker.run("definitions", "diff", file)
-        assert (different.exit_code, different.stdout.count(b"create ")) == (1, 4)
-        assert [change["action"] for change in broker.lines("definitions", "apply", file, "--json")] == ["create"] * 4
+        assert (different.exit_code, different.stdout.count(b"create ")) == (1, 5)
+        assert [change["action"] for change in broker.lines("definitions", "apply", file, "--json")] == ["create"] * 5
         assert broker.run("definitions", "diff", file).stdout == b"nothing to change\n"
         export.write_bytes(broker.run("definitions", "export").stdout)
         assert broker.run("definitions", "diff", export, "--prune").exit_code == 0

@@ -1,9 +1,11 @@
-"""The definitions of a broker as values and as TOML: its queues, their groups, its exchanges and bindings.
+"""The definitions of a broker as values and as TOML: queues, their groups, exchanges, bindings, recurring schedules.
 
 A file says everything about what it names: a setting that is left out has its default. What it does not name is left
 alone.
 """
 
+import base64
+import contextlib
 import json
 import tomllib
 from collections.abc import Callable
@@ -18,7 +20,13 @@ from penstock.core.exchange_settings import (
     check_exchange_name,
     parse_exchange_settings,
 )
+from penstock.core.recurring import MISSED
 from penstock.core.values import GroupSettings, QueueSettings, Refused, check_name, parse_group_settings, parse_settings
+from penstock.cron import CronCalendar
+from penstock.net.codec import WireBlockCodec
+from penstock_client.message import Message
+from penstock_client.outgoing import encode_parts, prepare
+from penstock_client.wire.blocks import decode_block
 
 Settings = dict[str, Any]
 
@@ -60,10 +68,15 @@ class Definitions(NamedTuple):
 
     queues: dict[str, Queue]
     exchanges: dict[str, Exchange]
+    schedules: dict[str, Settings]
+    """``block`` is the message that each publishes, as a producer would send it."""
 
 
 QUEUE_DEFAULTS: Final = QueueSettings().as_map()
 GROUP_DEFAULTS: Final = GroupSettings().as_map()
+SCHEDULE_DEFAULTS: Final = {"time_zone": "UTC", "missed": "once"}
+_SCHEDULE_NAMES: Final = frozenset({"cron", "queue", "time_zone", "missed"})
+_MESSAGE_NAMES: Final = frozenset({"body", "key", "headers", "block"})
 _BINDING_NAMES: Final = frozenset({"queue", "to_exchange", "routing_key", "arguments"})
 
 
@@ -81,7 +94,8 @@ def write(definitions: Definitions) -> str:
         exchanges[name] = {"type": exchange.settings["type"], **_given(exchange.settings, defaults)}
         if exchange.bindings:
             exchanges[name]["bindings"] = [_binding_table(binding) for binding in sorted(exchange.bindings, key=str)]
-    return tomli_w.dumps({"queues": queues, "exchanges": exchanges})
+    schedules = {name: _schedule_table(schedule) for name, schedule in sorted(definitions.schedules.items())}
+    return tomli_w.dumps({"queues": queues, "exchanges": exchanges, "schedules": schedules})
 
 
 def _binding_table(binding: Binding) -> Settings:
@@ -90,6 +104,28 @@ def _binding_table(binding: Binding) -> Settings:
     return raw | (
         {"arguments": {name: {} if value is None else value for name, value in arguments.items()}} if arguments else {}
     )
+
+
+def _schedule_table(schedule: Settings) -> Settings:
+    table = {
+        name: value for name, value in schedule.items() if name != "block" and value != SCHEDULE_DEFAULTS.get(name)
+    }
+    columns = decode_block(schedule["block"])
+    key, headers = (columns.keys or [None])[0], (columns.headers or [None])[0] or {}
+    if all(isinstance(value, str | int | float) for value in headers.values()):  # what TOML has
+        with contextlib.suppress(UnicodeDecodeError):
+            message: Settings = {"body": bytes(columns.bodies[0]).decode()}
+            message |= ({} if key is None else {"key": key}) | ({"headers": headers} if headers else {})
+            if encode_message(message) == schedule["block"]:
+                return table | message
+    return table | {"block": base64.b64encode(schedule["block"]).decode()}  # more than text, a key and headers
+
+
+def encode_message(table: Settings) -> bytes:
+    """Return the block of a message that a schedule publishes: of ``body``, ``key``, ``headers``."""
+    message = Message(table["body"].encode(), key=table.get("key"), headers=table.get("headers"))
+    [(block, _)] = encode_parts([prepare(message)])
+    return bytes(block)
 
 
 def _given(settings: Settings, defaults: Settings) -> Settings:
@@ -102,12 +138,15 @@ def read(text: str, source: str) -> Definitions:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CommandError(ExitCode.DATA, f"{source} is no TOML: {error}") from error
-    unknown = sorted(raw.keys() - {"queues", "exchanges"})
+    unknown = sorted(raw.keys() - set(Definitions._fields))
     if unknown:
-        raise CommandError(ExitCode.DATA, f"{source}: there is no table {unknown[0]!r}", "There are queues, exchanges.")
+        raise CommandError(
+            ExitCode.DATA, f"{source}: there is no table {unknown[0]!r}", "There are queues, exchanges, schedules."
+        )
     queues = {name: _read_queue(source, name, table) for name, table in _tables(source, "queues", raw)}
     exchanges = {name: _read_exchange(source, name, table) for name, table in _tables(source, "exchanges", raw)}
-    return Definitions(queues, exchanges)
+    schedules = {name: _read_schedule(source, name, table) for name, table in _tables(source, "schedules", raw)}
+    return Definitions(queues, exchanges, schedules)
 
 
 def _tables(source: str, where: str, raw: Settings) -> list[tuple[str, Settings]]:
@@ -143,6 +182,33 @@ def _read_exchange(source: str, name: str, table: Settings) -> Exchange:
             for number, binding in enumerate(bindings, 1)
         ),
     )
+
+
+def _read_schedule(source: str, name: str, table: Settings) -> Settings:
+    schedule: Settings = _checked(source, f"schedules.{name}", _schedule_of, table)
+    return schedule
+
+
+def _schedule_of(table: Settings) -> Settings:
+    settings = SCHEDULE_DEFAULTS | {key: value for key, value in table.items() if key not in _MESSAGE_NAMES}
+    unknown = sorted(settings.keys() - _SCHEDULE_NAMES)
+    if unknown:
+        known = ", ".join(sorted(_SCHEDULE_NAMES | _MESSAGE_NAMES))
+        raise Refused("bad-setting", f"a schedule has no {unknown[0]!r}; there are {known}")
+    wrong = sorted(key for key in _SCHEDULE_NAMES if not isinstance(settings.get(key), str))
+    if wrong:
+        raise Refused("bad-setting", f"{wrong[0]} must be given, as text")
+    if settings["missed"] not in MISSED:
+        raise Refused("bad-setting", f"missed must be one of {', '.join(MISSED)}, not {settings['missed']!r}")
+    CronCalendar().check(settings["cron"], settings["time_zone"])
+    try:
+        block = base64.b64decode(table["block"], validate=True) if "block" in table else encode_message(table)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise Refused("bad-block", f"it needs a body, and perhaps a key and headers: {error}") from error
+    problem = WireBlockCodec().single_problem(block)
+    if problem:
+        raise Refused("bad-block", f"block must be the block of one message: {problem}")
+    return settings | {"block": block}
 
 
 def _read_binding(settings: ExchangeSettings, raw: Settings) -> Binding:

@@ -43,6 +43,8 @@ def plan(live: Definitions, wanted: Definitions, *, prune: bool) -> list[Change]
         known = live.exchanges[name].bindings if name in live.exchanges else frozenset()
         changes += [_bind(name, binding) for binding in sorted(exchange.bindings - known, key=str)]
         changes += [_unbind(name, binding) for binding in sorted(known - exchange.bindings, key=str)]
+    for name, schedule in wanted.schedules.items():
+        changes += _plan_schedule(name, live.schedules.get(name), schedule)
     return changes + (list(_pruned(live, wanted)) if prune else [])
 
 
@@ -69,14 +71,28 @@ def _plan_exchange(name: str, live: Exchange | None, wanted: Exchange) -> Iterat
         yield from _alter(what, FrameType.EXCHANGE_DECLARE, named, live.settings, wanted.settings, ())
 
 
+def _plan_schedule(name: str, live: Settings | None, wanted: Settings) -> Iterator[Change]:
+    """One that differs is replaced: it is younger then, and fires no less."""
+    what = f"schedule {name!r}"
+    if live is not None and live != wanted:
+        yield Change(DELETE, what, "to be added anew", FrameType.SCHEDULE_REMOVE, {"name": name})
+    if live != wanted:
+        detail = f"{wanted['cron']!r} in {wanted['time_zone']} to queue {wanted['queue']!r}"
+        yield Change(CREATE, what, detail, FrameType.SCHEDULE_ADD, {"name": name, **wanted})
+
+
 def _nowhere(live: Definitions, wanted: Definitions) -> Iterator[Change]:
-    """Bindings that lead to nothing."""
+    """Bindings and schedules that lead to nothing."""
     queues, exchanges = live.queues.keys() | wanted.queues.keys(), live.exchanges.keys() | wanted.exchanges.keys()
     for name, exchange in wanted.exchanges.items():
         for binding in sorted(exchange.bindings, key=str):
             if binding.destination not in (queues if binding.kind == "queue" else exchanges):
                 detail = f"{binding}: there is no {binding.kind} {binding.destination!r}, here or there"
                 yield Change(CONFLICT, f"binding of exchange {name!r}", detail, None, {})
+    for name, schedule in wanted.schedules.items():
+        if schedule["queue"] not in queues:
+            detail = f"there is no queue {schedule['queue']!r}, here or there"
+            yield Change(CONFLICT, f"schedule {name!r}", detail, None, {})
 
 
 def _create(what: str, frame: FrameType, named: Settings, settings: Settings, defaults: Settings) -> Change:
@@ -108,7 +124,9 @@ def _unbind(exchange: str, binding: Binding) -> Change:
 
 
 def _pruned(live: Definitions, wanted: Definitions) -> Iterator[Change]:
-    """Exchanges first: they lead to queues. A queue goes only when it is empty, so that no message is lost."""
+    """What leads to queues first. A queue goes only when it is empty, so that no message is lost."""
+    for name in sorted(live.schedules.keys() - wanted.schedules.keys()):
+        yield Change(DELETE, f"schedule {name!r}", "", FrameType.SCHEDULE_REMOVE, {"name": name})
     for name in sorted(live.exchanges.keys() - wanted.exchanges.keys()):
         yield Change(DELETE, f"exchange {name!r}", "", FrameType.EXCHANGE_DELETE, {"exchange": name})
     kept = {queue.settings["dead_letter"] or f"{name}.dead" for name, queue in wanted.queues.items()}

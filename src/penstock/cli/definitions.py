@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock_client import Client
 
 app: Final = typer.Typer(
-    help="Keep queues, groups and exchanges in a file: export, diff, apply.",
+    help="Keep queues, groups, exchanges and schedules in a file: export, diff, apply.",
     epilog="Example: penstock definitions export > definitions.toml",
 )
 
@@ -112,7 +112,9 @@ async def read_live(client: "Client") -> "Definitions":
         )
         settings = {name: exchange.raw[name] for name in ExchangeSettings().as_map()}
         exchanges[exchange.name] = Exchange(settings, bindings)
-    return Definitions(queues, exchanges)
+    names = ("cron", "time_zone", "queue", "missed", "block")
+    schedules = {one.name: {name: one.raw[name] for name in names} for one in await client.schedules()}
+    return Definitions(queues, exchanges, schedules)
 
 
 def _read(file: str) -> "Definitions":

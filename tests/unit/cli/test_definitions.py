@@ -4,14 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.cli.definition_file import Binding, Definitions, Exchange, Queue, read, write
+from penstock.cli.definition_file import Binding, Definitions, Exchange, Queue, encode_message, read, write
 from penstock.cli.definition_plan import ALTER, CONFLICT, CREATE, DELETE, Change, plan
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.core.exchange_settings import ExchangeSettings
+from penstock.core.recurring import MISSED
 from penstock.core.values import MODES, GroupSettings, QueueSettings
+from penstock_client.message import Message
+from penstock_client.outgoing import encode_parts, prepare
 from penstock_client.wire.frames import FrameType
 
-NOTHING = Definitions({}, {})
+NOTHING = Definitions({}, {}, {})
 FILE = """
 [queues.jobs]
 lease_ms = 60000
@@ -40,6 +43,12 @@ type = "headers"
 [[exchanges.strays.bindings]]
 queue = "jobs"
 arguments = { x-match = "any", region = "eu", urgent = {} }
+
+[schedules.tick]
+cron = "*/5 * * * *"
+queue = "jobs"
+body = "check the feeds"
+headers = { kind = "tick" }
 """
 
 
@@ -85,7 +94,20 @@ def definitions() -> st.SearchStrategy[Definitions]:
     def with_exchanges(queues: dict[str, Queue]) -> st.SearchStrategy[Definitions]:
         binding = st.builds(Binding, st.just("queue"), st.sampled_from(sorted(queues)), NAMES, st.just("{}"))
         exchange = st.builds(Exchange, st.just(ExchangeSettings().as_map()), st.frozensets(binding, max_size=3))
-        return st.builds(Definitions, st.just(queues), st.dictionaries(NAMES, exchange, max_size=3))
+        message = st.fixed_dictionaries({"body": st.text()}, optional={"key": NAMES})
+        schedule = st.builds(
+            lambda message, missed: {
+                "cron": "0 * * * *",
+                "time_zone": "Europe/Berlin",
+                "queue": min(queues),
+                "missed": missed,
+                "block": encode_message(message),
+            },
+            message,
+            st.sampled_from(MISSED),
+        )
+        exchanges = st.dictionaries(NAMES, exchange, max_size=3)
+        return st.builds(Definitions, st.just(queues), exchanges, st.dictionaries(NAMES, schedule, max_size=3))
 
     return st.dictionaries(NAMES, QUEUES, min_size=1, max_size=4).flatmap(with_exchanges)
 
@@ -126,6 +148,7 @@ def test_what_the_file_does_not_name_goes_only_with_prune_and_dead_letters_stay(
     wanted = read("[queues.jobs]\nlease_ms = 60000\nrate_per_s = 50.0\n", "file")
     assert plan(live, wanted, prune=False) == []
     assert told(plan(live, wanted, prune=True)) == [
+        (DELETE, "schedule 'tick'"),
         (DELETE, "exchange 'events'"),
         (DELETE, "exchange 'strays'"),
         (DELETE, "queue 'eu.jobs'"),
@@ -139,6 +162,28 @@ def test_a_binding_that_is_gone_from_the_file_is_unbound() -> None:
     bound, unbound = plan(read(FILE, "live"), wanted, prune=False)
     assert (bound.frame, bound.arguments["routing_key"]) == (FrameType.EXCHANGE_BIND, "orders.#")
     assert (unbound.frame, unbound.arguments["routing_key"]) == (FrameType.EXCHANGE_UNBIND, "orders.*.new")
+
+
+def test_a_schedule_that_differs_is_replaced() -> None:
+    wanted = read(FILE.replace("*/5", "*/9"), "file")
+    removed, added = plan(read(FILE, "live"), wanted, prune=False)
+    assert (removed.frame, added.frame) == (FrameType.SCHEDULE_REMOVE, FrameType.SCHEDULE_ADD)
+    assert (added.arguments["name"], added.arguments["cron"]) == ("tick", "*/9 * * * *")
+
+
+@pytest.mark.parametrize(
+    "message", [Message(b"\xff"), Message(b"x", message_id="one"), Message(b"x", headers={"there": None})]
+)
+def test_a_message_that_is_more_than_text_a_key_and_headers_is_kept_as_it_is(message: Message) -> None:
+    [(block, _)] = encode_parts([prepare(message)])
+    schedule = read(FILE, "file").schedules["tick"] | {"block": bytes(block)}
+    wanted = read(FILE, "file")._replace(schedules={"tick": schedule})
+    assert read(write(wanted), "export") == wanted
+
+
+def test_a_schedule_that_leads_nowhere_is_a_conflict() -> None:
+    wanted = read('[schedules.s]\ncron = "* * * * *"\nqueue = "nowhere"\nbody = "x"\n', "file")
+    assert told(plan(NOTHING, wanted, prune=False))[0] == (CONFLICT, "schedule 's'")
 
 
 def test_a_binding_that_leads_nowhere_is_a_conflict() -> None:
@@ -162,6 +207,12 @@ def test_a_binding_that_leads_nowhere_is_a_conflict() -> None:
         ('[[exchanges.e.bindings]]\nqueue = "a"\nto_exchange = "b"', "exchanges.e.bindings, number 1: "),
         ('[[exchanges.e.bindings]]\nqueues = "a"', "no 'queues'"),
         ("[[exchanges.e.bindings]]\nqueue = 3", "name must be a text"),
+        ('[schedules.s]\nqueue = "q"\nbody = "x"', "schedules.s: cron must be given"),
+        ('[schedules.s]\ncron = "61 * * * *"\nqueue = "q"\nbody = "x"', "61"),
+        ('[schedules.s]\ncron = "* * * * *"\nqueue = "q"', "it needs a body"),
+        ('[schedules.s]\ncron = "* * * * *"\nqueue = "q"\nblock = "eA=="', "block of one message"),
+        ('[schedules.s]\ncron = "* * * * *"\nqueue = "q"\nbody = "x"\nmissed = "no"', "missed must be"),
+        ('[schedules.s]\ncron = "* * * * *"\nqueue = "q"\nbodi = "x"', "no 'bodi'"),
         (
             '[exchanges.e]\ntype = "topic"\n[[exchanges.e.bindings]]\nqueue = "q"\nrouting_key = "new*"',
             "stands for whole words",

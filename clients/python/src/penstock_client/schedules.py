@@ -34,6 +34,7 @@ class ScheduleInfo(NamedTuple):
     fired: int
     lost: int
     created_at: datetime
+    raw: dict[str, Any]
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Self:
@@ -51,6 +52,7 @@ class ScheduleInfo(NamedTuple):
             fired=raw["fired_count"],
             lost=raw["lost_count"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
+            raw=raw,
         )
 
 
