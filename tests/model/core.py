@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from tests.sim.bodies import block_of, key_of, uids_of
@@ -85,16 +85,15 @@ class CoreUnderTest:
         self._note(fact, position)
         return position
 
+    def together(self) -> AbstractContextManager[None]:
+        """Nothing is cut apart here."""
+        return nullcontext()
+
     def hold(self, fact: Published) -> int:
         """Keep a memory queue's block."""
         self._next_position += 1
         self._note(fact, -1)
         return MEMORY_POSITION + self._next_position
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Every fact is a batch of its own here."""
-        yield
 
     def emit(self, durable: bool, fact: Fact) -> None:
         """Facts of memory queues and ephemeral groups are heard of here."""

@@ -20,7 +20,6 @@ from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK, REPLY_PREFIX
-from penstock.engine import engine as engine_module
 from penstock.engine import replies
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
@@ -117,7 +116,7 @@ def settle_without_tag_check() -> Iterator[None]:
         stale = original(broker, session, outcome, ranges, *rest)
         for first, last in stale if outcome == ACK else ():
             for other in list(broker.sessions.values()):
-                settling._acknowledge(broker, other.take(first, last + 1))
+                settling.acknowledge(broker, other.take(first, last + 1))
         return stale
 
     with patch.object(settling, "settle", settle):
@@ -195,7 +194,7 @@ def duplicates_leave_no_trace() -> Iterator[None]:
 @contextmanager
 def batches_split_anywhere() -> Iterator[None]:
     """A dead letter's copy and the end of its original may be in two batches."""
-    with patch.object(engine_module, "_SECOND_HALVES", ()):
+    with patch.object(Engine, "together", lambda _self: nullcontext()):
         yield
 
 

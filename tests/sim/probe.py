@@ -105,15 +105,15 @@ class Probe:
         self._note(fact, position)
         return position
 
+    def together(self) -> AbstractContextManager[None]:
+        """What is recorded within has to be in one batch."""
+        return self.engine.together()
+
     def hold(self, fact: Published) -> int:
         """A block of a memory queue is kept."""
         self.history.held(fact, uids_of(fact.block))
         self._note(fact, -1)
         return self.engine.hold(fact)
-
-    def together(self) -> AbstractContextManager[None]:
-        """Facts that belong together follow."""
-        return self.engine.together()
 
     def emit(self, durable: bool, fact: Fact) -> None:
         """A fact is applied; those of memory queues and ephemeral groups are heard of here only."""

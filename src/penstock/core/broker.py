@@ -68,12 +68,12 @@ class Recorder(Protocol):
         """Keep a fact of a durable queue; return its opaque position."""
         ...
 
-    def hold(self, fact: Published) -> int:
-        """Keep a block of a memory queue; return its opaque position."""
+    def together(self) -> AbstractContextManager[None]:
+        """What is recorded within becomes durable together, or not at all (I5, I14). May be nested."""
         ...
 
-    def together(self) -> AbstractContextManager[None]:
-        """What is recorded within is durable together or not at all."""
+    def hold(self, fact: Published) -> int:
+        """Keep a block of a memory queue; return its opaque position."""
         ...
 
 

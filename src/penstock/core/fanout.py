@@ -120,7 +120,8 @@ class _Publish:
         if block is None or parts is None:
             return [self._refused("bad-block")]
         self._block = block
-        return [self._take(part) for part in parts]
+        with self._broker.recorder.together():
+            return [self._take(part) for part in parts]
 
     def _parts(self, block: bytes) -> list[_Part] | None:
         """Cut the block where its messages part ways; None when what decides that cannot be decoded."""

@@ -120,10 +120,16 @@ def _follows(head: Verdict, other: Verdict, distance: int) -> bool:
 def _store(intake: Intake, part: Publication, digests: Sequence[bytes]) -> None:
     broker, queue = intake.broker, intake.queue
     _, _, first_sequence, count, _ = part
-    offset = store(broker, queue, intake.session.producer, intake.stream, part, intake.now_ms)
-    if any(digest is not NO_ID for digest in digests):
-        broker.emit(queue.durable, Noted(queue.number, offset, intake.now_ms, b"".join(digests)))
+    with broker.recorder.together():
+        offset = store(broker, queue, intake.session.producer, intake.stream, part, intake.now_ms)
+        note(broker, queue, offset, digests, intake.now_ms)
     _confirm(intake, Verdict(STORED, "", offset, is_seen=False), first_sequence, count)
+
+
+def note(broker: Broker, queue: Queue, first: int, digests: Sequence[bytes], now_ms: int) -> None:
+    """Have the queue remember the ids of messages from offset ``first`` on."""
+    if any(digest is not NO_ID for digest in digests):
+        broker.emit(queue.durable, Noted(queue.number, first, now_ms, b"".join(digests)))
 
 
 def _note_repeated(intake: Intake, first_sequence: int, count: int, offset: int) -> None:

@@ -61,7 +61,7 @@ def settle(
         if held != wanted:
             stale.append((first_tag, last_tag))
     if outcome == ACK:
-        _acknowledge(broker, taken)
+        acknowledge(broker, taken)
     elif outcome == RELEASE:
         _release(broker, taken, now_ms + min(duration_ms, HOLD_MS_MAX) if duration_ms else 0)
     elif outcome == REQUEUE:
@@ -117,15 +117,16 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     group, offset = dying
     queue = group.queue
     target = _dead_letter_queue(broker, queue, now_ms, queues_max)
-    target_offset = append_internal(broker, target, block, now_ms)
     group.dying_count -= 1
     broker.ready_groups[group] = None
-    place = (queue.number, group.number, offset, target.number, target_offset)
-    if group.settings.on_dead == "hold":
-        broker.emit(group.durable, Held(*place))
-        target.markers[target_offset] = (group, offset)
-    else:
-        broker.emit(group.durable, Dead(*place))
+    with broker.recorder.together():
+        target_offset = append_internal(broker, target, block, now_ms)
+        place = (queue.number, group.number, offset, target.number, target_offset)
+        if group.settings.on_dead == "hold":
+            broker.emit(group.durable, Held(*place))
+            target.markers[target_offset] = (group, offset)
+        else:
+            broker.emit(group.durable, Dead(*place))
 
 
 def resume(broker: Broker, session: Session, tag: int, marker_queue: Queue, marker_offset: int) -> bool:
@@ -136,10 +137,11 @@ def resume(broker: Broker, session: Session, tag: int, marker_queue: Queue, mark
     taken = session.take(tag, tag + 1)
     if taken:
         group, offset = marker_queue.markers.pop(marker_offset)
-        broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+        with broker.recorder.together():
+            broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+            acknowledge(broker, taken)
         group.give_back(offset, offset + 1)
         broker.ready_groups[group] = None
-        _acknowledge(broker, taken)
     return bool(taken)
 
 
@@ -160,14 +162,19 @@ def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes
     """
     taken = session.take(tag, tag + 1)
     if taken:
-        queue = target.queue
-        offset = append_internal(broker, queue, block, now_ms)
-        for group in queue.keepers():
-            if group is not target:
-                broker.emit(group.durable, Discarded(queue.number, group.number, ELSEWHERE, ((offset, offset + 1),)))
-                broker.ready_groups[group] = None
-        _acknowledge(broker, taken)
+        with broker.recorder.together():
+            _append_for(broker, target, block, now_ms)
+            acknowledge(broker, taken)
     return bool(taken)
+
+
+def _append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> None:
+    queue = target.queue
+    offset = append_internal(broker, queue, block, now_ms)
+    for group in queue.keepers():
+        if group is not target:
+            broker.emit(group.durable, Discarded(queue.number, group.number, ELSEWHERE, ((offset, offset + 1),)))
+            broker.ready_groups[group] = None
 
 
 def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:
@@ -181,7 +188,8 @@ def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: in
     return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]
 
 
-def _acknowledge(broker: Broker, taken: list[Taken]) -> None:
+def acknowledge(broker: Broker, taken: list[Taken]) -> None:
+    """What was taken from its holders is done."""
     if len(taken) == 1:
         consumer, first, end = taken[0][:3]
         _emit_acked(broker, consumer.group, ((first, end),))

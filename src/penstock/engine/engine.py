@@ -12,22 +12,17 @@ Hand-outs and plain acks are journaled but nobody waits for them: such a batch i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Final
 
 from penstock.core import definitions, delivery, publishing, scheduling, settling
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
-    Acked,
-    Dead,
-    Discarded,
     Fact,
-    Held,
     MovedTo,
-    Noted,
     Published,
     PublishedTo,
     encode,
@@ -65,9 +60,6 @@ from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
 """A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
-_SECOND_HALVES: Final = (Dead, Held, Acked, Discarded, Noted)
-"""Facts that may end what the fact before them began (a dead letter, a redrive, a block with message ids): one batch
-for both (I14, I9)."""
 
 
 @dataclass(slots=True)
@@ -91,9 +83,23 @@ class Commit:
     pending: Pending
 
 
-def _goes_on(fact: Fact) -> bool:
-    """True when a fact has to be in one batch with the one before it."""
-    return isinstance(fact, _SECOND_HALVES) or (isinstance(fact, PublishedTo) and fact.continues)
+class Together:
+    """While it is entered, the engine's gathering batch is not closed for its size."""
+
+    __slots__ = ("_engine", "depth")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.depth = 0
+
+    def __enter__(self) -> None:
+        self._engine.close_full_batch()
+        self.depth += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.depth -= 1
 
 
 class Engine:
@@ -139,15 +145,15 @@ class Engine:
         self._in_flight: Commit | None = None
         self._unconfirmed: dict[int, int] = {}
         self._next_session = 1
-        self._together = 0
+        self._together = Together(self)
         self._stage = journal.stage
 
     # -- Recorder: how core's facts reach the journal ------------------------------------------------------------------
 
     def record(self, fact: Fact) -> int:
         """Stage a fact in the gathering batch."""
-        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not self._together and not _goes_on(fact):
-            self._close_batch()
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES:
+            self.close_full_batch()
         if isinstance(fact, STORED):
             header, block = stored_header(fact), fact.block
             size_bytes = len(header) + len(block)
@@ -173,20 +179,13 @@ class Engine:
                 self.blocks.shared.add(position, len(fact.targets))
         return position
 
+    def together(self) -> Together:
+        """What is recorded within is in one batch: a crash leaves all of it or nothing (I5, I14). May be nested."""
+        return self._together
+
     def hold(self, fact: Published) -> int:
         """Keep a memory queue's block."""
         return self.blocks.hold(fact.time_ms, fact.block)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """What is recorded within is in one batch: durable together or not at all. May be nested."""
-        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not self._together:
-            self._close_batch()
-        self._together += 1
-        try:
-            yield
-        finally:
-            self._together -= 1
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -323,6 +322,11 @@ class Engine:
             self._close_batch()
         self._in_flight = self._closed.popleft() if self._closed else None
         return self._in_flight
+
+    def close_full_batch(self) -> None:
+        """Close the gathering batch if it is full, and nothing is going on that has to be in one."""
+        if self.journal.staged_bytes > BATCH_CLOSE_BYTES and not self._together.depth:
+            self._close_batch()
 
     def _close_batch(self) -> None:
         batch = self.journal.take(self.clock_ms())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from penstock.core import definitions, delivery, groups, publishing, settling
@@ -33,13 +32,12 @@ class Core:
         self.facts.append(fact)
         return len(self.facts)
 
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def hold(self, fact: Published) -> int:
         self.held.append(fact)
         return (1 << 63) + len(self.held)
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        yield
 
     def queue(self, name: str = "jobs", **settings: Any) -> Queue:
         return definitions.declare(self.broker, name, QueueSettings(**settings), self.now_ms, 100)[0]
