@@ -142,6 +142,28 @@ def test_stale_tags_are_answered_as_asked(bench: Bench) -> None:
     assert peer.stales == [(NACK, [(1, 1)])]
 
 
+def test_a_refusal_of_level_written_does_not_overtake_the_confirm_of_a_memory_queue(bench: Bench) -> None:
+    """I9: once one was refused without reaching a queue, a memory queue's confirms wait for a commit too."""
+    bench.declare("memory", durable=False)
+    peer = bench.peer().open("memory")
+    bench.work()
+    peer.publish(1, b"x", route=9, level=WRITTEN)
+    peer.publish(1, b"x")
+    peer.ask("queue_delete", queue="memory")
+    peer.publish(2, b"x", level=WRITTEN)
+    bench.engine.turn()
+    commit = bench.begin()
+    bench.journal.write(commit.batch)
+    bench.engine.written(commit)
+    bench.journal.sync()
+    bench.engine.committed(commit)
+    assert [(entry[0], entry[3], entry[4]) for entry in peer.confirms] == [
+        (9, "unknown-route", 1),
+        (1, "", 1),
+        (1, "unknown-queue", 2),
+    ]
+
+
 def test_a_batch_is_closed_by_its_size(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "BATCH_CLOSE_BYTES", 500)
     bench.declare()
