@@ -10,7 +10,7 @@ One lock covers it all: reads may come from any thread, while the I/O thread dis
 
 import threading
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from typing import Final
 
@@ -51,6 +51,10 @@ class BatchReader:
         self._files: OrderedDict[int, File] = OrderedDict()
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._cache_bytes = 0
+        self._starts: list[int] = []
+        """Where the kept ones begin, in order: of small batches there are thousands."""
+        self._last_end = 0
+        """The end of the batch that was loaded last: the next one asked for mostly follows it."""
 
     def use_journal_id(self, journal_id: int) -> None:
         """Say which journal's headers are whole."""
@@ -81,11 +85,13 @@ class BatchReader:
         """Drop what is known of a segment that is removed or was replaced."""
         with self._lock:
             self._offsets.pop(segment_id, None)
+            if segment_of(self._last_end) == segment_id:
+                self._last_end = 0
             file = self._files.pop(segment_id, None)
             if file is not None:
                 file.close()
             for start in [start for start in self._cache if segment_of(start) == segment_id]:
-                self._cache_bytes -= len(self._cache.pop(start))
+                self._drop(start)
 
     def close(self) -> None:
         """Close all files."""
@@ -93,14 +99,19 @@ class BatchReader:
             while self._files:
                 self._files.popitem()[1].close()
             self._cache.clear()
+            self._starts.clear()
             self._cache_bytes = 0
 
     def _cached(self, position: int) -> tuple[int, bytes] | None:
-        for start in reversed(self._cache):
-            if start <= position < start + len(self._cache[start]):
-                self._cache.move_to_end(start)
-                return start, self._cache[start]
-        return None
+        index = bisect_right(self._starts, position) - 1
+        if index < 0:
+            return None
+        start = self._starts[index]
+        body = self._cache[start]
+        if position >= start + len(body):
+            return None
+        self._cache.move_to_end(start)
+        return start, body
 
     def _load(self, position: int) -> tuple[int, bytes]:
         file = self._file(segment_of(position))
@@ -109,11 +120,17 @@ class BatchReader:
         body = file.read_at(offset_of(start), header.body_bytes)
         if crc_of(body) != header.body_crc:
             raise self._damage(header.position, "the body of the batch does not match its CRC")
+        self._last_end = header.end
         self._cache[start] = body
         self._cache_bytes += len(body)
+        insort(self._starts, start)
         while self._cache_bytes > CACHE_BYTES_MAX and len(self._cache) > 1:
-            self._cache_bytes -= len(self._cache.popitem(last=False)[1])
+            self._drop(next(iter(self._cache)))
         return start, body
+
+    def _drop(self, start: int) -> None:
+        self._cache_bytes -= len(self._cache.pop(start))
+        del self._starts[bisect_left(self._starts, start)]
 
     def _find(self, file: File, position: int) -> BatchHeader:
         """Return the header of the batch whose body holds ``position``."""
@@ -123,6 +140,8 @@ class BatchReader:
             offsets = self._offsets[segment_id] = self._look_through(file, segment_id)
         index = bisect_right(offsets, offset_of(position)) - 1
         offset = offsets[index] if index >= 0 else SEGMENT_HEADER_BYTES
+        if segment_of(self._last_end) == segment_id and self._last_end <= position:
+            offset = max(offset, offset_of(self._last_end))
         while position_of(segment_id, offset) < position:
             header = self._header(file, segment_id, offset)
             if position < header.end:

@@ -11,7 +11,7 @@ from penstock.storage.errors import BatchTooLarge, Damaged, StorageError
 from penstock.storage.format import BATCH_BODY_BYTES_MAX, FLAG_MARK, position_of
 from penstock.storage.interface import FileSystem, RecoveredBatch
 from penstock.storage.journal import Journal
-from penstock.storage.memory import MemoryFileSystem
+from penstock.storage.memory import MemoryFile, MemoryFileSystem
 from penstock.storage.scan import SegmentScan
 from penstock.storage.segments import load_segments
 
@@ -296,6 +296,25 @@ def test_reads_may_come_from_other_threads_while_the_journal_grows_and_discards(
         journal.discard_before(known[-20] if len(known) > 20 else 0)
     thread.join()
     assert failures == []
+
+
+def test_small_batches_are_read_in_order_with_two_reads_of_the_file_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are in a stride, and in the cache: a backlog of small commits drains like any other."""
+    journal = start(MemoryFileSystem(), segment_bytes=1 << 20)
+    known = [(append(journal, b"%d" % number)[0], b"%d" % number) for number in range(600)]
+    reads = 0
+    original = MemoryFile.read_at
+
+    def read_at(self: MemoryFile, offset: int, nbytes: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return original(self, offset, nbytes)
+
+    monkeypatch.setattr(MemoryFile, "read_at", read_at)
+    assert all(journal.read(position, len(payload)) == payload for position, payload in known)
+    assert reads <= 2 * len(known)
+    assert all(journal.read(position, len(payload)) == payload for position, payload in reversed(known))
+    assert reads <= 2 * len(known), "the second time they are kept"
 
 
 def test_journal_is_not_used_before_its_recovery_was_accepted() -> None:
