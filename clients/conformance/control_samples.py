@@ -487,6 +487,17 @@ GROUPS: Final = (
     Sample(
         "group-describe", FrameType.GROUP_DESCRIBE, CLIENT, "Ask about one.", {"queue": "jobs", "group": "billing"}, 18
     ),
+    Sample(
+        "group-state", FrameType.GROUP_STATE, CLIENT, "Read a group's state.", {"queue": "jobs", "group": "billing"}, 38
+    ),
+    Sample(
+        "ok-group-state",
+        FrameType.OK,
+        SERVER,
+        'The reply to group-state: for each key its version and its value in msgpack, here 7 and "a".',
+        {"id": 9, "state": {"seen": [38_654_705_665, b"\x07"], "shard": [38_654_705_666, b"\xa1a"]}},
+        38,
+    ),
     Sample("ok-group-described", FrameType.OK, SERVER, "The reply to group-describe.", GROUP_INFO, 18),
     Sample("group-list", FrameType.GROUP_LIST, CLIENT, "Ask about all groups of jobs.", {"queue": "jobs"}, 19),
     Sample("ok-groups", FrameType.OK, SERVER, "The reply to group-list.", {"groups": [GROUP_INFO]}, 19),

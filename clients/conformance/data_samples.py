@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from clients.conformance.sample import BOTH, CLIENT, SERVER, TIME_MS, Refused, Sample
+from clients.conformance.sample import BOTH, CLIENT, SERVER, TIME_MS, Refused, Sample, error_map
 
 from penstock_client.wire.blocks import BLOCK_HEADER, encode_block
 from penstock_client.wire.entries import (
@@ -24,6 +24,7 @@ from penstock_client.wire.entries import (
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType, encode_frame, encode_frame_header
 from penstock_client.wire.replies import REPLIED_ENTRY, encode_reply_entry
+from penstock_client.wire.transaction import VERSION_ANY, StateWrite, encode_transaction
 
 PLAIN: Final = encode_block([b"one", b"", b"\x00\xff"])
 FULL: Final = encode_block(
@@ -246,6 +247,38 @@ DATA: Final = (
         encode_settle(Outcome.STARTED, [(100, 101)]),
     ),
     Sample(
+        "transact",
+        FrameType.TRANSACT,
+        CLIENT,
+        "Publish three messages to one queue and one to another, acknowledge 100 to 102 and 105, set a key that was"
+        " read at version 38654705665, and remove one whatever it is.",
+        encode_transaction(
+            [(100, 102), (105, 105)],
+            [("", "invoices", PLAIN), ("", "audit", encode_block([b"\x01"]))],
+            [
+                StateWrite("jobs", "billing", "seen", 38_654_705_665, b"\x07"),
+                StateWrite("jobs", "", "shard", VERSION_ANY, b""),
+            ],
+        ),
+        39,
+    ),
+    Sample(
+        "ok-transacted",
+        FrameType.OK,
+        SERVER,
+        "The reply to transact, once all of it is durable: for each block its parts, [offset, count, duplicate].",
+        {"placed": [[[41, 3, False]], [[7, 1, True]]]},
+        39,
+    ),
+    Sample(
+        "error-transaction-stale",
+        FrameType.ERROR,
+        SERVER,
+        "The reply to transact when tag 105 is not held any more: nothing was done.",
+        error_map(ErrorCode.TRANSACTION_STALE, "nothing was done: this connection does not hold tag 105 any more"),
+        39,
+    ),
+    Sample(
         "stale",
         FrameType.STALE,
         SERVER,
@@ -283,6 +316,13 @@ def _publish(block: bytes) -> bytes:
 
 
 REFUSED: Final = (
+    Refused(
+        "transact-overlapping-tags",
+        CLIENT,
+        "Tag ranges of a transaction ascend and do not overlap.",
+        encode_frame(FrameType.TRANSACT, encode_transaction([(1, 3), (3, 4)], [], []), 1),
+        ErrorCode.MALFORMED_FRAME,
+    ),
     Refused("flags", BOTH, "No flag is defined.", encode_frame(FrameType.PING, flags=1), ErrorCode.MALFORMED_FRAME),
     Refused(
         "reserved",

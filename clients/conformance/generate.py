@@ -19,6 +19,7 @@ from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import PREAMBLE, FrameReader, FrameType, encode_frame
 from penstock_client.wire.limits import PROTOCOL_MAJOR, PROTOCOL_MINOR
 from penstock_client.wire.replies import decode_replied, decode_reply
+from penstock_client.wire.transaction import decode_transaction
 
 VECTORS: Final = Path(__file__).with_name("vectors.json")
 
@@ -58,6 +59,10 @@ def decoded(frame_type: int, payload: bytes) -> Any:
         return [_with_block(entry._asdict()) for entry in decode_reply(payload)]
     if frame_type == FrameType.REPLIED:
         return [_with_block(entry._asdict()) for entry in decode_replied(payload)]
+    if frame_type == FrameType.TRANSACT:
+        acks, blocks, writes = decode_transaction(payload)
+        entries = [_with_block(entry._asdict()) for entry in blocks]
+        return {"acks": plain(acks), "blocks": entries, "writes": [plain(write._asdict()) for write in writes]}
     return plain(control.unpack(payload))
 
 

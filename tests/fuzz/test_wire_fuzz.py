@@ -37,6 +37,7 @@ from penstock_client.wire.errors import WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameReader, FrameType, encode_frame
 from penstock_client.wire.replies import decode_replied, decode_reply
 from penstock_client.wire.structure import value_ends
+from penstock_client.wire.transaction import decode_transaction
 
 VECTORS = Path(__file__).parents[2] / "clients" / "conformance" / "vectors.json"
 MUTANTS_PER_EXAMPLE = 2_000
@@ -54,10 +55,18 @@ DATA_DECODERS: dict[int, Callable[[bytes], Any]] = {
     FrameType.STALE: decode_stale,
     FrameType.REPLY: decode_reply,
     FrameType.REPLIED: decode_replied,
+    FrameType.TRANSACT: decode_transaction,
 }
 
 
-WITH_BLOCKS = {FrameType.PUBLISH, FrameType.DELIVER, FrameType.PEEKED, FrameType.REPLY, FrameType.REPLIED}
+WITH_BLOCKS = {
+    FrameType.PUBLISH,
+    FrameType.DELIVER,
+    FrameType.PEEKED,
+    FrameType.REPLY,
+    FrameType.REPLIED,
+    FrameType.TRANSACT,
+}
 
 
 def decode(frame: Frame) -> None:
@@ -65,7 +74,7 @@ def decode(frame: Frame) -> None:
     decoder: Callable[[bytes], Any] = DATA_DECODERS.get(frame.type, control.unpack)
     value = decoder(frame.payload)
     if frame.type in WITH_BLOCKS:
-        for entry in value:
+        for entry in value.blocks if frame.type == FrameType.TRANSACT else value:
             exercise_block(entry.block)
 
 

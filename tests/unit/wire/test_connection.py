@@ -51,6 +51,8 @@ GROUP_DECLARE      -       -      -      -      c       -        -
 GROUP_DELETE       -       -      -      -      c       -        -
 GROUP_LIST         -       -      -      -      c       -        -
 GROUP_DESCRIBE     -       -      -      -      c       -        -
+GROUP_STATE        -       -      -      -      c       -        -
+TRANSACT           -       -      -      -      c       -        -
 PRODUCER_OPEN      -       -      -      -      c       -        -
 ROUTE_OPEN         -       -      -      -      c       -        -
 PUBLISH            -       -      -      -      c       -        -

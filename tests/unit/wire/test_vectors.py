@@ -17,7 +17,7 @@ REFUSED: list[dict[str, Any]] = DOCUMENT["refused"]
 NAMES = [vector["name"] for vector in FRAMES]
 FIXED = {
     *(FrameType.PUBLISH, FrameType.CONFIRM, FrameType.DELIVER, FrameType.PEEKED, FrameType.SETTLE, FrameType.STALE),
-    *(FrameType.REPLY, FrameType.REPLIED),
+    *(FrameType.TRANSACT, FrameType.REPLY, FrameType.REPLIED),
 }
 PLAIN_BYTES = {FrameType.PING, FrameType.PONG, FrameType.CLOSED}
 

@@ -35,8 +35,8 @@ _SMALL_READ_BYTES: Final = 4096
 
 
 class FrameType(IntEnum):
-    """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, reply,
-    administration, routing.
+    """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, transaction,
+    reply, administration, routing.
     """
 
     HELLO = 0x01
@@ -81,6 +81,9 @@ class FrameType(IntEnum):
     SETTLE = 0x44
     CANCELLED = 0x45
     STALE = 0x46
+
+    TRANSACT = 0x50
+    GROUP_STATE = 0x51
 
     REPLY_OPEN = 0x70
     REPLY = 0x71

@@ -59,3 +59,9 @@ HANDLES_PER_SESSION_MAX: Final = 65_536
 HEARTBEAT_MS_DEFAULT: Final = 10_000
 HEARTBEAT_MS_MIN: Final = 500
 """Either side sends something at least this often; a peer silent for two intervals is dead."""
+
+STATE_VALUE_BYTES_MAX: Final = 4096
+"""One value in the state of a group: a cursor of another system, a small document."""
+
+STATE_WRITES_MAX: Final = 10_000
+"""State writes in one transact frame: as many operations as a transaction may have unless configured."""
