@@ -30,6 +30,7 @@ from penstock.core.facts import (
     GroupAltered,
     GroupDeclared,
     GroupDeleted,
+    GroupStateSet,
     Held,
     Leased,
     Moved,
@@ -207,6 +208,8 @@ class Broker:
                 self._release_after(fact)
             case Held() | Resumed():
                 self._apply_held(fact)
+            case GroupStateSet():
+                self._group(fact.queue, fact.group).apply_state(fact)
             case Noted() | Repeated():
                 self._apply_message_ids(fact)
             case Due() | Unscheduled():

@@ -15,6 +15,7 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     RESUMED           | kind u8 | 0 x 7 | queue | group | offset | 0
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
+    GROUP_STATE       | kind u8 | 0 u8 | 0 u16 | key bytes u32 | queue | group | version | key, UTF-8 | value
     FAILED            | kind u8 | dying u8 | 0 u16 | 0 u32 | queue | group | first | end | due ms | JSON failure
     PUBLISHED_TO,     | kind u8 | level u8 | queues u16 | count u32 | exchange | block bytes u32, continues u32
     MOVED_TO          | producer | first sequence | published at ms | block ... | queues x (queue, first offset)
@@ -65,6 +66,7 @@ EXCHANGE_DECLARED: Final = 24
 EXCHANGE_DELETED: Final = 25
 BOUND: Final = 26
 UNBOUND: Final = 27
+GROUP_STATE: Final = 60
 ALTERED: Final = 46
 GROUP_ALTERED: Final = 47
 
@@ -88,6 +90,7 @@ _RANGE: Final = struct.Struct("<QQ")
 _DEAD: Final = struct.Struct("<B7xQQQQQ")
 _NOTED: Final = struct.Struct("<B7xQQQ")
 _REPEATED: Final = struct.Struct("<BBHIQQQQQ")
+_GROUP_STATE: Final = struct.Struct("<BBHIQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
 _SHARED: Final = struct.Struct("<BBHIQIIQQQ")
 _TARGET: Final = struct.Struct("<QQ")
@@ -342,6 +345,16 @@ class Repeated(NamedTuple):
     time_ms: int
 
 
+class GroupStateSet(NamedTuple):
+    """A key in a group's state has a new value; none any more when ``value`` is empty."""
+
+    queue: int
+    group: int
+    version: int
+    key: str
+    value: bytes
+
+
 class Declared(NamedTuple):
     """A queue came to be; ``group`` is the number its default group has once that is declared too."""
 
@@ -463,6 +476,7 @@ Fact = (
     | Resumed
     | Noted
     | Repeated
+    | GroupStateSet
     | Declared
     | Deleted
     | GroupDeclared
@@ -540,14 +554,22 @@ def encode(fact: Fact) -> bytes:
         return _DEAD.pack(DEAD if isinstance(fact, Dead) else HELD, *fact)
     if isinstance(fact, Resumed):
         return _LEASED.pack(RESUMED, *fact, 0)
+    if isinstance(fact, (Noted, Repeated, GroupStateSet)):
+        return _encode_note(fact)
+    if isinstance(fact, (PublishedTo, MovedTo)):
+        return b"".join(shared_record(fact))
+    return _encode_json(fact)
+
+
+def _encode_note(fact: Noted | Repeated | GroupStateSet) -> bytes:
     if isinstance(fact, Noted):
         return _NOTED.pack(NOTED, fact.queue, fact.first, fact.time_ms) + fact.digests
     if isinstance(fact, Repeated):
         queue, offset, count, producer, sequence, time_ms = fact
         return _REPEATED.pack(REPEATED, 0, 0, count, queue, offset, producer, sequence, time_ms)
-    if isinstance(fact, (PublishedTo, MovedTo)):
-        return b"".join(shared_record(fact))
-    return _encode_json(fact)
+    name = fact.key.encode()
+    head = _GROUP_STATE.pack(GROUP_STATE, 0, 0, len(name), fact.queue, fact.group, fact.version)
+    return head + name + fact.value
 
 
 def _encode_ranges(kind: int, reason: int, queue: int, second: int, ranges: tuple[OffsetRange, ...]) -> bytes:
@@ -585,15 +607,23 @@ def decode(payload: bytes | memoryview) -> Fact:
         return (Dead if kind == DEAD else Held)(*_DEAD.unpack_from(payload)[1:])
     if kind == RESUMED:
         return Resumed(*_LEASED.unpack_from(payload)[1:4])
+    if kind in (NOTED, REPEATED, GROUP_STATE):
+        return _decode_note(kind, payload)
+    if kind in (PUBLISHED_TO, MOVED_TO):
+        return decode_shared(payload)
+    return _decode_json(kind, bytes(payload[1:]))
+
+
+def _decode_note(kind: int, payload: bytes | memoryview) -> Fact:
     if kind == NOTED:
         _, queue, first, time_ms = _NOTED.unpack_from(payload)
         return Noted(queue, first, time_ms, bytes(payload[_NOTED.size :]))
     if kind == REPEATED:
         _, _, _, count, queue, offset, producer, sequence, time_ms = _REPEATED.unpack_from(payload)
         return Repeated(queue, offset, count, producer, sequence, time_ms)
-    if kind in (PUBLISHED_TO, MOVED_TO):
-        return decode_shared(payload)
-    return _decode_json(kind, bytes(payload[1:]))
+    _, _, _, key_bytes, queue, group, version = _GROUP_STATE.unpack_from(payload)
+    rest = bytes(payload[_GROUP_STATE.size :])
+    return GroupStateSet(queue, group, version, rest[:key_bytes].decode(), rest[key_bytes:])
 
 
 def _decode_stored(kind: int, payload: bytes | memoryview) -> Fact:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from penstock.core.groupstate import GroupState
 from penstock.core.keyed import KeyIndex
 from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.rates import Bucket, make_bucket
@@ -25,7 +26,17 @@ from penstock.core.runs import OutstandingRuns
 from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
 if TYPE_CHECKING:
-    from penstock.core.facts import Acked, Dead, Discarded, Failed, GroupDeclared, Held, Leased, Resumed
+    from penstock.core.facts import (
+        Acked,
+        Dead,
+        Discarded,
+        Failed,
+        GroupDeclared,
+        GroupStateSet,
+        Held,
+        Leased,
+        Resumed,
+    )
     from penstock.core.queue import Queue
     from penstock.core.session import Consumer
 
@@ -81,6 +92,7 @@ class Group:
         "queue",
         "returned_count",
         "settings",
+        "state",
         "tail_count",
         "tokens_due_ms",
         "turn",
@@ -107,6 +119,8 @@ class Group:
         self.held: dict[int, tuple[int, int]] = {}
         """Messages that died and stay in their places: the dead-letter queue and the offset of each one's marker."""
         self.counters = Counters()
+        self.state: GroupState | None = None
+        """What its consumers keep here; None until a transaction sets something."""
         self.consumers: list[Consumer] = []
         self.plain_consumers = True
         """False while consumers differ in priority, or only one of them may be handed anything."""
@@ -299,6 +313,12 @@ class Group:
         self._forget(fact.ranges)
         if self.index is not None:
             self.index.forget(self, fact.ranges)
+
+    def apply_state(self, fact: GroupStateSet) -> None:
+        """A key of its state was set, or removed."""
+        if self.state is None:
+            self.state = GroupState(fact.version)
+        self.state.apply(fact)
 
     def advance(self, offset: int) -> None:
         """Move the cursor to ``offset``, and on over what was passed."""

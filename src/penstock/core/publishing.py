@@ -87,12 +87,14 @@ def _blocked(broker: Broker, queue: Queue) -> str:
     return ""
 
 
-def append_internal(broker: Broker, queue: Queue, block: bytes, now_ms: int) -> int:
-    """Store one message on the broker's own behalf (a dead letter, a redrive): past bounds and dedup (SEMANTICS 11)."""
+def append_internal(broker: Broker, queue: Queue, block: bytes, now_ms: int, count: int = 1) -> int:
+    """Store messages of no producer: a dead letter or a redrive, past bounds and dedup (SEMANTICS 11); those of a
+    transaction, which looked at both before.
+    """
     offset = queue.log.next_offset
-    fact = Published(queue.number, offset, 1, 0, 0, 0, now_ms, block)
+    fact = Published(queue.number, offset, count, 0, 0, 0, now_ms, block)
     position = broker.recorder.record(fact) if queue.settings.durable else broker.recorder.hold(fact)
-    broker.apply_published(queue, 1, len(block) + PUBLISHED_HEADER_BYTES, position, 0, 0, now_ms)
+    broker.apply_published(queue, count, len(block) + PUBLISHED_HEADER_BYTES, position, 0, 0, now_ms)
     broker.published_queues[queue] = None
     return offset
 

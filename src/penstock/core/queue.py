@@ -8,6 +8,7 @@ from typing import Final
 
 from penstock.core.dedup import DedupWindow
 from penstock.core.group import Group
+from penstock.core.groupstate import GroupState
 from penstock.core.log import QueueLog
 from penstock.core.ranges import OffsetRange
 from penstock.core.schedule import Schedule
@@ -182,6 +183,8 @@ class Queue:
         del self.groups[group.number], self.group_names[group.name]
         if group is self.group:
             self.group = Group(self, group.number)
+            if group.state is not None:  # the number is the same: what was read before must not match what comes now
+                self.group.state = GroupState(group.state.version)
             self.groups[group.number] = self.group_names[""] = self.group
         if not self.group.declared:
             self.begin_at(low)

@@ -7,7 +7,7 @@ consecutive offsets; acknowledging a range shrinks or splits it.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -277,6 +277,12 @@ class Session:
         self.leases.append(lease)
         self._deadlines.add(lease)
         return tag
+
+    def leases_of(self, first_tag: int, end_tag: int) -> list[Lease]:
+        """Return the leases that hold any of these tags; nothing is changed."""
+        low = max(0, bisect_right(self._tags, first_tag) - 1)
+        high = bisect_left(self._tags, end_tag, low)
+        return [lease for lease in self.leases[low:high] if lease.first_tag + lease.count > first_tag]
 
     def take(self, first_tag: int, end_tag: int) -> list[Taken]:
         """End the leases of these tags; return what was still held."""

@@ -38,10 +38,11 @@ def resume(broker: Broker, marker_group: Group, marker_offset: int) -> Group:
     """Have a held message tried again; its marker, which nobody may hold, is done. Returns the message's group."""
     _take(marker_group, marker_offset)
     group, offset = marker_group.queue.markers.pop(marker_offset)
-    broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+    with broker.recorder.together():
+        broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+        _discard(broker, marker_group, marker_offset, TRANSFERRED)
     group.give_back(offset, offset + 1)
     broker.ready_groups[group] = None
-    _discard(broker, marker_group, marker_offset, TRANSFERRED)
     return group
 
 
@@ -51,25 +52,28 @@ def move(broker: Broker, group: Group, offset: int, target: Group, block: bytes,
     Returns the copy's offset.
     """
     _take(group, offset)
-    copied = append_for(broker, target, block, now_ms)
-    _discard(broker, group, offset, TRANSFERRED)
+    with broker.recorder.together():
+        copied = append_for(broker, target, block, now_ms)
+        _discard(broker, group, offset, TRANSFERRED)
     return copied
 
 
 def append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> int:
     """Append a message for one group alone."""
-    offset = append_internal(broker, target.queue, block, now_ms)
-    for group in target.queue.keepers():
-        if group is not target:
-            _discard(broker, group, offset, ELSEWHERE)
+    with broker.recorder.together():
+        offset = append_internal(broker, target.queue, block, now_ms)
+        for group in target.queue.keepers():
+            if group is not target:
+                _discard(broker, group, offset, ELSEWHERE)
     return offset
 
 
 def move_to_queue(broker: Broker, group: Group, offset: int, target: Queue, block: bytes, now_ms: int) -> int:
     """Append a message's copy for every group of another queue, and end the original; return the copy's offset."""
     _take(group, offset)
-    copied = append_internal(broker, target, block, now_ms)
-    _discard(broker, group, offset, TRANSFERRED)
+    with broker.recorder.together():
+        copied = append_internal(broker, target, block, now_ms)
+        _discard(broker, group, offset, TRANSFERRED)
     return copied
 
 

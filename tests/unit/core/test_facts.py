@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core import facts
 from penstock.core.facts import (
     Acked,
     Altered,
@@ -17,6 +18,7 @@ from penstock.core.facts import (
     GroupAltered,
     GroupDeclared,
     GroupDeleted,
+    GroupStateSet,
     Held,
     Leased,
     Moved,
@@ -46,6 +48,7 @@ FACTS = st.one_of(
     st.builds(Dead, U64, U64, U64, U64, U64),
     st.builds(Noted, U64, U64, U64, st.binary(max_size=60)),
     st.builds(Repeated, U64, U64, st.integers(0, (1 << 32) - 1), U64, U64, U64),
+    st.builds(GroupStateSet, U64, U64, U64, st.text(st.characters(exclude_categories=["Cs"])), st.binary(max_size=60)),
     st.builds(Declared, U64, U64, st.text(), st.builds(QueueSettings), U64),
     st.builds(Deleted, U64),
     st.builds(GroupDeclared, U64, U64, st.text(), st.builds(GroupSettings), U64, U64),
@@ -74,6 +77,7 @@ def u64(*numbers: int) -> bytes:
 GOLDEN = [
     (Published(1, 2, 3, 4, 5, 1, 6, b"block"), b"\1\1\0\0\3\0\0\0" + u64(1, 2, 4, 5, 6) + b"block"),
     (Moved(1, 2, 3, 4, 5, 0, 6, b"b"), b"\7\0\0\0\3\0\0\0" + u64(1, 2, 4, 5, 6) + b"b"),
+    (GroupStateSet(1, 2, 3, "kä", b"v"), b"\x3c\0\0\0\3\0\0\0" + u64(1, 2, 3) + b"k\xc3\xa4v"),
     (Leased(1, 2, 3, 4), b"\2" + bytes(7) + u64(1, 2, 3, 4)),
     (Acked(1, 2, ((3, 4), (7, 9))), b"\3\0\0\0\2\0\0\0" + u64(1, 2, 3, 4, 7, 9)),
     (Discarded(1, 2, 3, ((3, 4),)), b"\6\3\0\0\1\0\0\0" + u64(1, 2, 3, 4)),
@@ -112,3 +116,12 @@ def test_a_stored_header_is_the_record_without_its_block() -> None:
 def test_a_record_of_a_newer_version_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown kind 99"):
         decode(b"\x63{}")
+
+
+def test_a_kind_of_record_stands_for_one_fact() -> None:
+    numbers = [
+        number
+        for name, number in vars(facts).items()
+        if name.isupper() and isinstance(number, int) and not name.endswith("_BYTES")
+    ]
+    assert len(numbers) == len(set(numbers))
