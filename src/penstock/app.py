@@ -273,6 +273,8 @@ def _engine_limits(settings: "Settings") -> EngineLimits:
         groups_per_queue_max=limits.groups_per_queue_max,
         exchanges_max=limits.exchanges_max,
         bindings_max=limits.bindings_max,
+        transaction_operations_max=limits.transaction_operations_max,
+        transaction_bytes_max=limits.transaction_bytes_max,
         prefetch_messages_max=limits.prefetch_messages_max,
         prefetch_bytes_max=limits.prefetch_bytes_max,
         reply_bytes_max=limits.reply_bytes_max,

@@ -27,6 +27,7 @@ from penstock_client.wire.limits import (
     BODY_BYTES_MAX_DEFAULT,
     BODY_BYTES_MAX_LIMIT,
     ENVELOPE_BYTES_MAX,
+    FRAME_BYTES_MAX_SLACK,
     HEARTBEAT_MS_DEFAULT,
     HEARTBEAT_MS_MIN,
 )
@@ -96,6 +97,8 @@ class LimitSettings(_Section):
     groups_per_queue_max: int = Field(default=1_000, ge=1, le=100_000)
     exchanges_max: int = Field(default=10_000, ge=1, le=1_000_000)
     bindings_max: int = Field(default=100_000, ge=1, le=10_000_000)
+    transaction_operations_max: int = Field(default=10_000, ge=1, le=100_000)
+    transaction_bytes_max: Bytes = Field(default=MIB, ge=KIB, le=BODY_BYTES_MAX_LIMIT)
     prefetch_messages_max: int = Field(default=100_000, ge=1, le=1_000_000)
     prefetch_bytes_max: Bytes = Field(default=64 * MIB, ge=64 * KIB, le=GIB)
     reply_bytes_max: Bytes = Field(default=8 * MIB, ge=64 * KIB, le=GIB)
@@ -107,6 +110,14 @@ class LimitSettings(_Section):
     def _window_holds_one_message(self) -> Self:
         if self.window_bytes < self.body_bytes_max + ENVELOPE_BYTES_MAX:
             raise ValueError(f"window_bytes must hold one message: body_bytes_max + {ENVELOPE_BYTES_MAX} bytes or more")
+        return self
+
+    @model_validator(mode="after")
+    def _transaction_fits_a_frame(self) -> Self:
+        if self.transaction_bytes_max > self.body_bytes_max + FRAME_BYTES_MAX_SLACK:
+            raise ValueError(
+                f"transaction_bytes_max must fit a frame: at most body_bytes_max + {FRAME_BYTES_MAX_SLACK} bytes"
+            )
         return self
 
 

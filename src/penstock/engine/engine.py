@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from penstock.core import definitions, delivery, publishing, scheduling, settling
+from penstock.core import definitions, delivery, publishing, scheduling, settling, transacting
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
@@ -34,6 +34,7 @@ from penstock.core.queue import Queue
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Session
 from penstock.core.storing import Publication
+from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import MEMORY, REFUSED, WRITTEN, Refusal, Refused
 from penstock.engine import replies, requests
 from penstock.engine.blocks import BlockStore
@@ -59,7 +60,8 @@ from penstock.storage.interface import Batch
 from penstock.storage.journal import Journal
 
 BATCH_CLOSE_BYTES: Final = 8 * 1024 * 1024
-"""A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch."""
+"""A gathering batch is closed at this size and the next begun: one record more (a 64 MiB body) still fits a batch, and
+so does all of the largest transaction that may be configured."""
 
 
 @dataclass(slots=True)
@@ -258,6 +260,18 @@ class Engine:
         outcomes = replies.forward(self, entries)
         if request:
             self.sinks[session].reply(request, {"outcomes": outcomes})
+
+    def transact(self, session: int, request: int, transaction: Transaction) -> None:
+        """Carry out a transaction; it is answered when all of it is durable, or refused with nothing changed."""
+        limits = TransactionLimits(self.limits.transaction_operations_max, self.limits.transaction_bytes_max)
+        try:
+            placed = transacting.transact(
+                self.broker, self.broker.sessions[session], transaction, limits, self.clock_ms()
+            )
+        except Refused as refused:
+            self.sinks[session].refuse(request, refused.refusal)
+            return
+        self.later(session, request, {"placed": [[[*part] for part in parts] for parts in placed]})
 
     def request(self, session: int, request: int, command: str, arguments: dict[str, Any]) -> None:
         """Carry out a named command; the sink gets one reply, refusal or peek for it."""

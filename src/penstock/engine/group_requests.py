@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from penstock.core import definitions, groups
+from penstock.core.groupstate import state_values
 from penstock.core.queue import Queue
 from penstock.core.values import GroupSettings, Refusal, Refused, parse_group_settings
 from penstock.engine.arguments import Call
@@ -88,6 +89,12 @@ def group_delete(call: Call) -> dict[str, Any]:
 def group_describe(call: Call) -> dict[str, Any]:
     """Describe one group."""
     return definitions.describe_group(call.group())
+
+
+def group_state(call: Call) -> dict[str, Any]:
+    """Return what a group's consumers keep in its state: by key, the version and the value."""
+    group = call.group()
+    return {"id": group.number, "state": {key: [*value] for key, value in sorted(state_values(group).items())}}
 
 
 def group_list(call: Call) -> dict[str, Any]:

@@ -155,6 +155,8 @@ class EngineLimits:
     bindings_max: int = 100_000
     routes_per_session_max: int = 65_536
     consumers_per_session_max: int = 65_536
+    transaction_operations_max: int = 10_000
+    transaction_bytes_max: int = 1024 * 1024
     prefetch_messages_max: int = 100_000
     prefetch_bytes_max: int = 256 * 1024 * 1024
     window_messages: int = 50_000

@@ -20,6 +20,7 @@ from penstock.core.facts import (
     DUE,
     DUE_MOVED,
     FAILED,
+    GROUP_STATE,
     HELD,
     LEASED,
     MOVED,
@@ -48,6 +49,7 @@ from penstock.core.facts import (
     decode_shared,
 )
 from penstock.core.group import Group
+from penstock.core.groupstate import GroupState, StateValue
 from penstock.core.matching import Destination
 from penstock.core.queue import Queue, SequenceRun, Stream
 from penstock.core.ranges import RangeSet
@@ -64,7 +66,7 @@ _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
 _MOVES: Final = frozenset({MOVED, SCHEDULED_MOVED, DUE_MOVED})
 _QUEUE_FACTS: Final = frozenset(
-    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, DUE, UNSCHEDULED}
+    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, DUE, UNSCHEDULED, GROUP_STATE}
 )
 
 
@@ -244,7 +246,14 @@ def _snapshot_group(group: Group) -> dict[str, Any]:
         "runs": group.outstanding.states(),
         "history": list(group.history.items()),
         "held": [(offset, *marker) for offset, marker in group.held.items()],
+        "state": _snapshot_state(group.state),
     }
+
+
+def _snapshot_state(state: GroupState | None) -> list[Any] | None:
+    if state is None:
+        return None
+    return [state.version, [(key, version, data.hex()) for key, version, data in state.items()]]
 
 
 def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
@@ -291,6 +300,10 @@ def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
     group.outstanding.restore([RunState(*run) for run in state["runs"]])
     group.held = {offset: (target, marker) for offset, target, marker in state["held"]}
     group.history = {offset: [Failure(*failure) for failure in failures] for offset, failures in state["history"]}
+    if state["state"] is not None:
+        version, items = state["state"]
+        group.state = GroupState(version)
+        group.state.values = {key: StateValue(one, bytes.fromhex(data)) for key, one, data in items}
 
 
 def _restore_streams(queue: Queue, streams: list[Any]) -> None:
@@ -318,6 +331,7 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
                     yield group.number, group.name, group.settings, group.declared, group.paused
                     yield group.next_offset, list(group.passed), group.counters.values(), group.outstanding.states()
                     yield sorted(group.history.items()), sorted(group.held.items())
+                    yield (group.state.version, group.state.items()) if group.state is not None else ()
             yield sorted(
                 (p, s.last_sequence, tuple(run.values() for run in s.runs), tuple(s.gaps))
                 for p, s in queue.streams.items()

@@ -256,6 +256,7 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "group_delete": group_requests.group_delete,
     "group_list": group_requests.group_list,
     "group_describe": group_requests.group_describe,
+    "group_state": group_requests.group_state,
     "peek": _peek,
     "find": finding.find,
     "message_describe": message_requests.message_describe,

@@ -19,6 +19,8 @@ import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
+from penstock.core.transacting import Transaction
+from penstock.core.values import Refusal
 from penstock.engine.interface import ReplyIn
 from penstock.net.encode import code_of
 from penstock.net.handshake import Handshake, Offer
@@ -34,11 +36,11 @@ from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameType, encode_frame
 from penstock_client.wire.limits import CONTROL_BYTES_MAX
 from penstock_client.wire.replies import decode_reply
+from penstock_client.wire.transaction import TransactedBlock, decode_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from penstock.core.values import Refusal
     from penstock.net.hub import Hub
 
 LINGER_TICKS: Final = ticks_within(1_000)
@@ -93,6 +95,7 @@ COMMANDS: Final = {
         FrameType.EXCHANGE_BIND,
         FrameType.EXCHANGE_UNBIND,
         FrameType.EXCHANGE_BINDINGS,
+        FrameType.GROUP_STATE,
     )
 }
 """Frames that are requests to the engine, by the engine's name for them."""
@@ -275,12 +278,33 @@ class Connection(FrameSink, asyncio.Protocol):
             self._count_request()
         self._engine.settle(self.session, outcome, ranges, duration_ms, reason, request)
 
+    def _transact(self, request: int, payload: bytes) -> None:
+        acks, blocks, writes = decode_transaction(payload)
+        if request:
+            self._count_request()
+        try:
+            for block in blocks:
+                self._check_transacted(block)
+        except WireError as error:
+            self.refuse(request, Refusal(error.code.label, f"nothing was done: {error.message}"))
+            return
+        self._engine.transact(self.session, request, Transaction(acks, blocks, writes))
+
+    def _check_transacted(self, block: TransactedBlock) -> None:
+        look_at = self._hub.check_block(block.block)
+        if look_at & COLUMN_ROUTING and decode_routing(block.block) != (block.exchange, block.routing_key):
+            raise WireError(ErrorCode.BAD_BLOCK, f"a block's routing column is not where it goes: {block[:2]!r}")
+        if look_at & ASKS:
+            raise WireError(ErrorCode.UNSUPPORTED, "a transaction publishes at once: no message in it may be delayed")
+
     def _take_rare(self, frame: Frame) -> None:
         command = COMMANDS.get(frame.type)
         if command:
             self._request(frame, command)
         elif frame.type == FrameType.REPLY:
             self._reply(frame.request, frame.payload)
+        elif frame.type == FrameType.TRANSACT:
+            self._transact(frame.request, frame.payload)
         elif frame.type == FrameType.PING:
             if len(frame.payload) > CONTROL_BYTES_MAX:
                 raise WireError(ErrorCode.FRAME_TOO_LARGE, f"a ping carries at most {CONTROL_BYTES_MAX} bytes")
@@ -391,7 +415,7 @@ class Connection(FrameSink, asyncio.Protocol):
 
     # Closing
 
-    def abort(self, refusal: "Refusal") -> None:
+    def abort(self, refusal: Refusal) -> None:
         """Close, because the engine wants it."""
         self.fail(code_of(refusal.code), refusal.message)
 

@@ -10,7 +10,7 @@ from penstock.net.connection import LINGER_TICKS
 from penstock.net.sink import REQUESTS_OPEN_MAX
 from penstock.settings import LimitSettings, ServerSettings, Settings
 from penstock_client.wire import control
-from penstock_client.wire.blocks import encode_block
+from penstock_client.wire.blocks import BLOCK_HEADER_BYTES, encode_block
 from penstock_client.wire.entries import (
     ConfirmStatus,
     Outcome,
@@ -23,6 +23,7 @@ from penstock_client.wire.entries import (
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import PREAMBLE, FrameType, encode_frame
 from penstock_client.wire.replies import decode_replied, encode_reply_entry
+from penstock_client.wire.transaction import encode_transaction
 
 CONSUME = {"consumer": 1, "queue": "jobs", "prefetch_messages": 10, "prefetch_bytes": 65_536, "name": "worker"}
 
@@ -457,3 +458,41 @@ async def consuming_once(broker: Broker) -> Peer:
     peer = Peer(broker).ready()
     await peer.call(FrameType.QUEUE_DECLARE, queue="jobs")
     return peer
+
+
+# Transactions
+
+
+async def test_a_transaction_is_answered_once_durable(broker: Broker) -> None:
+    peer = await consuming(broker)
+    blocks = [("", "jobs", encode_block([b"four"]))]
+    peer.send(FrameType.TRANSACT, encode_transaction([(1, 2)], blocks, []), 21)
+    received = {frame.type: frame for frame in [await peer.next(FrameType.OK), await peer.next(FrameType.DELIVER)]}
+    assert control.unpack(received[FrameType.OK].payload) == {"placed": [[[3, 1, False]]]}
+    peer.send(FrameType.TRANSACT, encode_transaction([(1, 1)], blocks, []), 22)
+    refusal = await peer.next(FrameType.ERROR)
+    assert (refusal.request, control.unpack(refusal.payload)["error"]) == (22, "transaction-stale")
+
+
+async def test_a_block_that_cannot_be_is_refused_with_its_transaction(broker: Broker) -> None:
+    peer = await consuming(broker)
+    good, bad = encode_block([b"four"]), bytearray(encode_block([b"five", b"six"]))
+    bad[BLOCK_HEADER_BYTES] = 0x91  # an array of one, where the header says two
+    blocks = [("", "jobs", good), ("", "jobs", bytes(bad))]
+    peer.send(FrameType.TRANSACT, encode_transaction([(1, 1)], blocks, []), 21)
+    refusal = control.unpack((await peer.next(FrameType.ERROR)).payload)
+    assert (refusal["error"], "nothing was done" in refusal["message"]) == ("bad-block", True)
+    info = await peer.call(FrameType.QUEUE_DESCRIBE, queue="jobs")
+    assert (info["leased"], info["published"]) == (3, 3)
+
+
+async def test_a_transaction_nobody_wants_to_hear_of_is_carried_out(broker: Broker) -> None:
+    peer = await consuming(broker)
+    peer.send(FrameType.TRANSACT, encode_transaction([(1, 3)], [], []))
+    assert (await peer.call(FrameType.QUEUE_DESCRIBE, queue="jobs"))["acked"] == 3
+
+
+async def test_a_malformed_transaction_ends_the_connection(broker: Broker) -> None:
+    peer = await consuming(broker)
+    peer.send(FrameType.TRANSACT, b"short", 21)
+    assert peer.closed_with()["error"] == "malformed-frame"
