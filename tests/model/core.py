@@ -13,9 +13,10 @@ from tests.sim.judge import Publication, Recorded
 from tests.sim.replay import Known, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowGroup, ShadowQueue, ShadowSession
+from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
-from penstock.core import definitions, delivery, groups, publishing, settling
+from penstock.core import definitions, delivery, groups, publishing, settling, transacting
 from penstock.core.broker import Broker
 from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
@@ -34,12 +35,14 @@ from penstock.core.group import Group
 from penstock.core.keyed import look_at, wants_to_look
 from penstock.core.queue import Queue
 from penstock.core.session import Session
-from penstock.core.values import GroupSettings, QueueSettings
+from penstock.core.transacting import Transaction, TransactionLimits
+from penstock.core.values import GroupSettings, QueueSettings, Refused
 from penstock.net.codec import WireBlockCodec
 
 MEMORY_POSITION = 1 << 63
 QUEUES_MAX = 8
 GROUPS_MAX = 8
+LIMITS = TransactionLimits(10_000, 1 << 20)
 
 
 class Publishing(NamedTuple):
@@ -60,6 +63,7 @@ class CoreUnderTest:
         self.stored: list[Recorded] = []
         self.removed = 0
         self.settling = False
+        self.transacting = False
         self.dying: list[tuple[int, int]] = []
         self._next_position = 1
         self._next_session = 1
@@ -81,7 +85,7 @@ class CoreUnderTest:
         position = self._next_position
         self._next_position += 1
         uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo)) and fact.block else ()
-        self.facts.append(Known(position, kept, uids))
+        self.facts.append(Known(position, kept, uids, self.transacting))
         self._note(fact, position)
         return position
 
@@ -104,7 +108,7 @@ class CoreUnderTest:
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
         match fact:
-            case Published() if fact.producer:
+            case Published() if fact.producer or self.transacting:
                 self.stored.append((position, fact))
             case PublishedTo():
                 self.stored.append((position, fact))
@@ -120,7 +124,7 @@ class CoreUnderTest:
             case Resumed():
                 group = shadow.queues[fact.queue].groups[fact.group]
                 group.resume(group.messages[fact.offset])
-            case Acked() if not self.settling:
+            case Acked() if not (self.settling or self.transacting):
                 for first, end in fact.ranges:
                     for offset in range(first, end):
                         self._take(shadow.queues[fact.queue].groups[fact.group], offset)
@@ -244,6 +248,29 @@ class CoreUnderTest:
         expected = self.shadow.settle(session.number, *rest)
         if stale != expected:
             raise Violation("I10", f"settling {ranges}: {stale} are reported stale, {expected} are")
+        self.adopt()
+
+    def transact(self, session: Session, transaction: Transaction) -> None:
+        """Carry out a transaction, possible or not: all of it, or nothing and the right refusal."""
+        code = refusal(self.shadow, session.number, transaction)
+        count, found = len(self.facts), ""
+        placed: list[list[list[int]]] = []
+        self.stored.clear()
+        self.transacting = True
+        try:
+            parts = transacting.transact(self.broker, session, transaction, LIMITS, self.now_ms)
+            placed = [[[*part] for part in block] for block in parts]
+        except Refused as refused:
+            found = refused.refusal.code
+        self.transacting = False
+        if found != code or (code and len(self.facts) > count):
+            raise Violation("I5", f"{transaction} was refused with {found!r}, it had to be {code!r}")
+        if not code:
+            wanted = carry_out(self.shadow, session.number, transaction, self.stored, self.now_ms)
+            check_states(self.shadow, transaction.writes)
+            if placed != wanted:
+                raise Violation("I6", f"{transaction} answered {placed}, it had to be {wanted}")
+        self.stored.clear()
         self.adopt()
 
     def close_session(self, session: Session, lost: bool) -> None:

@@ -12,10 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.model.core import CoreUnderTest, Publishing
+from tests.sim.bodies import block_of
 
 from penstock.core.group import Group
+from penstock.core.groupstate import ANY_VERSION
 from penstock.core.queue import Queue
 from penstock.core.session import Session
+from penstock.core.transacting import StateWrite, TransactedBlock, Transaction
 from penstock.core.values import (
     ACK,
     EXTEND,
@@ -269,6 +272,45 @@ class CoreMachine(RuleBasedStateMachine):
         self.core.settle(session, outcome, ranges, duration_ms, f"reason {choice % 3}")
         if dispatch:
             self.core.dispatch()
+
+    @rule(
+        choice=_some,
+        starts=st.lists(st.tuples(_some, st.integers(0, 3)), max_size=3),
+        names=st.lists(st.sampled_from(["a", "b", "a", "b", "m", "graveyard"]), max_size=3),
+        writes=st.lists(
+            st.tuples(_some, _some, st.sampled_from(["x", "y"]), st.sampled_from([0, 0, 0, 1])), max_size=3
+        ),
+        stale=st.sampled_from([False, False, False, True]),
+    )
+    def transact(
+        self,
+        choice: int,
+        starts: list[tuple[int, int]],
+        names: list[str],
+        writes: list[tuple[int, int, str, int]],
+        stale: bool,
+    ) -> None:
+        session = self._session(choice)
+        if session is None:
+            return
+        held = list(self.core.shadow.sessions[session.number].tags)
+        tags = range(session.next_tag + 1) if stale else held
+        acked = {tags[(start + more) % len(tags)] for start, length in starts for more in range(length + 1) if tags}
+        blocks = [self._transacted(name, choice % 3 + 1) for name in names]
+        drawn = [self._write(*write) for write in writes]
+        distinct = {write[:3]: write for write in drawn if write is not None}
+        self.core.transact(session, Transaction([(t, t) for t in sorted(acked)], blocks, list(distinct.values())))
+
+    def _transacted(self, name: str, count: int) -> TransactedBlock:
+        return "", name, count, block_of(self.core.new_uids(count), with_ids=True)
+
+    def _write(self, queue: int, group: int, key: str, error: int) -> StateWrite | None:
+        found = self._group(self._queue(queue), group)
+        if found is None:
+            return None
+        version = self.core.shadow.queues[found.queue.number].groups[found.number].state.get(key, (0, b""))[0]
+        value = bytes((group % 128,)) if group % 3 else b""
+        return found.queue.name, found.name, key, ANY_VERSION if group % 5 == 0 else version + error, value
 
     @precondition(lambda self: any(session.leases for session in self.core.broker.sessions.values()))
     @rule(choice=_some, tag=_some, other=_some)

@@ -13,9 +13,12 @@ from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
+from tests.sim.transacting import refusal
 from tests.sim.world import World
 
+from penstock.core.groupstate import ANY_VERSION
 from penstock.core.recurring import MISSED
+from penstock.core.transacting import StateWrite, TransactedBlock, Transaction
 from penstock.core.values import (
     ACK,
     EXTEND,
@@ -83,6 +86,8 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
     }
     if options.groups:
         weights |= {declare_group: options.groups, delete_group: 1}
+    if options.transactions:
+        weights[transact] = options.transactions
     if options.crash_odds:
         weights |= {crash: 1, restart: 1}
     if options.exchange_odds:
@@ -353,6 +358,49 @@ def read_replies(world: World) -> None:
     connection = _connection(world)
     if connection is not None:
         world.probe.mail.read(connection.session, world.rng.choice([1, 3, 100]))
+
+
+# -- transactions ------------------------------------------------------------------------------------------------------
+
+
+def transact(world: World) -> None:
+    """Publish here, acknowledge there and set state, together; now and then with something that forbids it."""
+    connection, rng = _connection(world), world.rng
+    if connection is None:
+        return
+    tags = _draw_tags(rng, connection) if rng.random() < (0.8 if connection.tags else 0.05) else []
+    names = rng.sample(QUEUES[:3], rng.choice([0, 1, 2, 3]))
+    if rng.random() < 0.05:
+        names.append(rng.choice(["m", "nowhere"]))
+    names = [name for name in names if name not in world.options.pinned or rng.random() < 0.1]
+    blocks = [_draw_block(world, name) for name in names if name in world.shadow.names or name == "nowhere"]
+    transaction = Transaction(_as_ranges(tags), blocks, _draw_writes(world))
+    if not refusal(world.shadow, connection.session, transaction):
+        gone = set(tags)
+        connection.tags = [tag for tag in connection.tags if tag not in gone]
+        connection.old_tags += tags
+    connection.transact(transaction)
+
+
+def _draw_block(world: World, name: str) -> TransactedBlock:
+    count = world.rng.choice([1, 1, 2, 5])
+    uids = world.draw_uids(name, count) if name in QUEUES else world.new_uids(count)
+    return "", name, count, block_of(uids, name in QUEUES and world.options.deduplicates(name))
+
+
+def _draw_writes(world: World) -> list[StateWrite]:
+    """Values for a group or two: some of what is there, some of what is not, some read too long ago."""
+    rng = world.rng
+    writes: dict[tuple[int, str], StateWrite] = {}
+    for _ in range(rng.choice([0, 0, 1, 1, 3])):
+        queue = world.shadow.names.get(rng.choice(_TARGETS))
+        if queue is not None:
+            group, key = _draw_group(world, queue), rng.choice(["seen", "total"])
+            version = group.state.get(key, (0, b""))[0]
+            expected = rng.choices([version, ANY_VERSION, version + 1, max(0, version - 1)], [80, 15, 3, 2])[0]
+            value = rng.choice([b"", bytes((rng.randrange(128),))])
+            writes[group.number, key] = (queue.name, group.name, key, expected, value)
+    return list(writes.values())
 
 
 # -- queues ------------------------------------------------------------------------------------------------------------

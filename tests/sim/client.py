@@ -12,8 +12,10 @@ from tests.sim.exchanges import Way
 from tests.sim.judge import Expected
 from tests.sim.mail import replies_in
 from tests.sim.state import ShadowConsumer, ShadowGroup
+from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
+from penstock.core.transacting import Transaction
 from penstock.core.values import REFUSED, SYNCED, WRITTEN, Refusal
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
 from penstock_client.wire.blocks import decode_routing
@@ -335,6 +337,25 @@ class Connection:
         if answered:
             self.requests[number] = Asked("reply", -1, {"outcomes": outcomes})
         world.engine.reply(self.session, entries, number)
+
+    def transact(self, transaction: Transaction) -> None:
+        """Send a transaction, valid or not: all of it happens, or nothing and the right refusal."""
+        world, probe = self.world, self.world.probe
+        number = world.next_request()
+        world.trace(f"{self.client.name} > transact {number} {transaction.acks} {transaction.writes}")
+        code = refusal(world.shadow, self.session, transaction)
+        asked = self.requests[number] = Asked("transact", -1, code=code)
+        probe.begin_transaction(number)
+        world.engine.transact(self.session, number, transaction)
+        stored, probe.transaction = list(probe.stored), 0
+        probe.stored.clear()
+        if code and probe.last_position >= 0:
+            raise Violation("I5", f"a transaction that had to be refused ({code}) did something")
+        if not code:
+            placed = carry_out(world.shadow, self.session, transaction, stored, world.now_ms)
+            check_states(world.shadow, transaction.writes)
+            asked.wanted, asked.position = {"placed": placed}, probe.last_position
+        probe.adopt()
 
     def settle(self, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, answered: bool) -> None:
         """Settle ranges of tags, valid or not."""

@@ -15,6 +15,7 @@ from penstock.core.broker import Broker
 from penstock.core.dedup import split_digests
 from penstock.core.definitions import describe
 from penstock.core.group import Group
+from penstock.core.groupstate import StateItem
 from penstock.core.queue import Queue
 from penstock.core.values import DEADLINE_STEP_MS, ELSEWHERE, FAILURES_KEPT_MAX, PURGED, Failure
 
@@ -109,6 +110,9 @@ def _compare_group(group: Group, mine: ShadowGroup) -> None:
     counters = (mine.acked, mine.dead, mine.redelivered, tuple(mine.discarded))
     _same("I12", f"{mine.label} counters", group.counters.values(), counters)
     _same("I12", f"{mine.label} open", group.open_count, len(mine.messages))
+    _same("I18", f"{mine.label} state", {k: (v, data) for k, v, data in _state(group)}, mine.state)
+    version = group.state.version if group.state is not None else 0
+    _same("I18", f"{mine.label} state version", version, mine.state_version)
     _compare_messages(group, mine)
 
 
@@ -130,6 +134,10 @@ def compare_exchanges(broker: Broker, shadow: Shadow) -> None:
         _same("I12", f"{exchange.name} counts", counts, (other.settings, other.published, other.unrouted))
         streams = {p: s.last_sequence for p, s in exchange.streams.items() if s.last_sequence}
         _same("I9", f"{exchange.name} streams", streams, {p: s.last for p, s in other.streams.items() if s.last})
+
+
+def _state(group: Group) -> list[StateItem]:
+    return group.state.items() if group.state is not None else []
 
 
 def compare_leases(broker: Broker, shadow: Shadow) -> None:

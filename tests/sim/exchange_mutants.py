@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 from unittest.mock import patch
 
-from penstock.core.broker import Broker
+from penstock.core import fanout
+from penstock.core.broker import Broker, Confirm
 from penstock.core.exchanges import ExchangeStream
-from penstock.core.facts import Acked, Dead
 from penstock.core.fanout import ExchangeRoute
 from penstock.core.log import QueueLog
 from penstock.core.routing import Plan
-from penstock.engine import engine as engine_module
 from penstock.engine.housekeeping import Housekeeping
 from penstock.engine.shared import SharedBlocks
 
@@ -59,7 +58,13 @@ def shared_blocks_end_with_their_first_queue() -> Iterator[None]:
 @contextmanager
 def parts_of_a_block_apart() -> Iterator[None]:
     """What goes to other queues than the rest of its block may be in another batch."""
-    with patch.object(engine_module, "_goes_on", lambda fact: isinstance(fact, (Dead, Acked))):
+    original = fanout._Publish.confirms
+
+    def confirms(self: fanout._Publish) -> list[Confirm]:
+        with patch.object(self._broker.recorder, "together", nullcontext):
+            return original(self)
+
+    with patch.object(fanout._Publish, "confirms", confirms):
         yield
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tests.sim import recurring
 from tests.sim.shadow import Shadow
+from tests.sim.transacting import set_state
 
 from penstock.core.facts import (
     Altered,
@@ -19,6 +20,7 @@ from penstock.core.facts import (
     GroupAltered,
     GroupDeclared,
     GroupDeleted,
+    GroupStateSet,
     Paused,
     ProducerOpened,
     ProducersExpired,
@@ -30,7 +32,7 @@ from penstock.core.facts import (
 
 
 def note_definition(shadow: Shadow, fact: Fact) -> int:
-    """Note a fact about queues, groups or producers; return how many messages went with it."""
+    """Note a fact about queues, groups, their state or producers; return how many messages went with it."""
     match fact:
         case Declared():
             shadow.declared(fact)
@@ -42,10 +44,8 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
             return shadow.group_deleted(fact)
         case Paused():
             shadow.pause(fact)
-        case Altered():
-            shadow.queues[fact.queue].settings = fact.settings
-        case GroupAltered():
-            shadow.queues[fact.queue].groups[fact.group].settings = fact.settings
+        case Altered() | GroupAltered() | GroupStateSet():
+            _note_change(shadow, fact)
         case ProducerOpened():
             shadow.producers[fact.producer] = fact.time_ms
         case ProducersExpired():
@@ -55,6 +55,15 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
         case RecurringAdded() | RecurringRemoved() | RecurringPaused() | Fired():
             recurring.apply(shadow, fact)
     return 0
+
+
+def _note_change(shadow: Shadow, fact: Altered | GroupAltered | GroupStateSet) -> None:
+    if isinstance(fact, Altered):
+        shadow.queues[fact.queue].settings = fact.settings
+    elif isinstance(fact, GroupAltered):
+        shadow.queues[fact.queue].groups[fact.group].settings = fact.settings
+    else:
+        set_state(shadow, fact)
 
 
 def forget_producers(shadow: Shadow, producers: Iterable[int]) -> None:

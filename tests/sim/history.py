@@ -75,10 +75,19 @@ class History:
             )
         self.promised = max(self.promised, position)
 
+    def _check_transactions(self, end: int) -> None:
+        """A transaction is wholly there or wholly not, over all the queues and groups it names (I5)."""
+        kept = {known.transaction for known in self.facts if known.position < end}
+        gone = {known.transaction for known in self.facts if known.position >= end}
+        if torn := (kept & gone) - {0}:
+            facts = [known.fact for known in self.facts if known.transaction in torn]
+            raise Violation("I5", f"recovered up to {end:#x}, in the middle of transaction {torn}: {facts}")
+
     def after_crash(self, end: int, boot_epoch: int) -> Shadow:
         """Everything below position ``end`` survived: check that this is enough, and return what the state must be."""
         if end <= self.promised:
             raise Violation("I1", f"recovered up to {end:#x}, but {self.promised:#x} was promised")
+        self._check_transactions(end)
         lost = [known for known in self.facts if known.position >= end]
         self.facts = [known for known in self.facts if known.position < end]
         if lost and isinstance(lost[0].fact, PublishedTo) and lost[0].fact.continues:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
-from penstock.core import delivery, intake, scheduling, settling
+from penstock.core import delivery, intake, scheduling, settling, transacting
 from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.facts import Due, Fact, Fired
@@ -20,7 +20,7 @@ from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.values import ACK, REPLY_PREFIX
-from penstock.engine import replies
+from penstock.engine import recovery, replies
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
 from penstock.engine.recovery import Recovery as EngineRecovery
@@ -195,6 +195,40 @@ def duplicates_leave_no_trace() -> Iterator[None]:
 def batches_split_anywhere() -> Iterator[None]:
     """A dead letter's copy and the end of its original may be in two batches."""
     with patch.object(Engine, "together", lambda _self: nullcontext()):
+        yield
+
+
+@contextmanager
+def transactions_cut_apart() -> Iterator[None]:
+    """A full batch is closed in the middle of a transaction."""
+    original = transacting.transact
+
+    def transact(broker: Broker, *rest: Any) -> Any:
+        with patch.object(broker.recorder, "together", nullcontext):
+            return original(broker, *rest)
+
+    with patch.object(transacting, "transact", transact):
+        yield
+
+
+@contextmanager
+def transactions_without_tag_check() -> Iterator[None]:
+    """What a transaction names and does not hold is left out, the rest happens."""
+    with patch.object(transacting, "_check_acks", lambda *_: None):
+        yield
+
+
+@contextmanager
+def state_without_comparing() -> Iterator[None]:
+    """Whoever writes last wins."""
+    with patch.object(transacting, "has_changed", lambda *_: False):
+        yield
+
+
+@contextmanager
+def state_not_in_snapshots() -> Iterator[None]:
+    """A snapshot has no state of groups."""
+    with patch.object(recovery, "_snapshot_state", lambda _: None):
         yield
 
 
@@ -409,6 +443,10 @@ MUTANTS: Final = (
     ids_kept_for_ever,
     duplicates_leave_no_trace,
     batches_split_anywhere,
+    transactions_cut_apart,
+    transactions_without_tag_check,
+    state_without_comparing,
+    state_not_in_snapshots,
     discard_by_snapshot_alone,
     expired_leases_kept,
     purge_takes_leased,

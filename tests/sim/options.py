@@ -47,6 +47,8 @@ class Options:
     """Queues that get a message now and then and have no consumer: what cleaning is for."""
     groups: int
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
+    transactions: int
+    """How often there are transactions."""
     modes: dict[str, str]
     on_dead: str
     copies: bool
@@ -96,6 +98,7 @@ def draw_options(rng: random.Random) -> Options:
         groups=rng.choice([0, 0, 2, 8]),
         on_dead=rng.choice(["skip", "hold"]),
         copies=rng.random() < 0.2,
+        transactions=rng.choice([0, 5, 25]),
         modes={name: rng.choice(MODES) for name in GROUPS if name},
         group_rates={
             name: (rng.choice([20.0, 300.0]), rng.choice([1, 8])) for name in GROUPS if name and rng.random() < 0.2

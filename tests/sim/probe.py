@@ -71,6 +71,9 @@ class Probe:
         """Blocks stored for clients since someone last looked."""
         self.last_position = -1
         """Of the latest fact in the journal."""
+        self.transaction = 0
+        """The transaction under way: its facts are in one batch."""
+        self._transaction_end = -1
         self.removed = 0
         """Messages that the latest purge or delete took."""
         self.outgoing: dict[int, deque[Outgoing]] = {}
@@ -101,7 +104,9 @@ class Probe:
         position = self.engine.record(fact)
         self.last_position = position
         uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo, Scheduled)) and fact.block else ()
-        self.history.recorded(Known(position, fact, uids))
+        self.history.recorded(Known(position, fact, uids, self.transaction))
+        if self.transaction:
+            self._check_transaction(fact, position)
         self._note(fact, position)
         return position
 
@@ -124,7 +129,7 @@ class Probe:
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
         match fact:
-            case Published() | Scheduled() if fact.producer:
+            case Published() | Scheduled() if fact.producer or self.transaction:
                 self.stored.append((position, fact))
             case PublishedTo():
                 self._check_parts(fact, position)
@@ -147,15 +152,19 @@ class Probe:
                 self._held(fact)
             case Resumed():
                 self._resumed(fact, position)
-            case Acked() if not self.settling:
-                self._check_one_batch(fact, position)
-                self._redriven(fact)
+            case Acked():
+                self._acked(fact, position)
             case Discarded():
                 self._discarded(fact, position)
             case Fired():
                 self._fired(fact, position)
             case _:
                 self.removed += note_definition(shadow, fact)
+
+    def _acked(self, fact: Acked, position: int) -> None:
+        if not (self.settling or self.transaction):  # else who asked for it tells the shadow
+            self._check_one_batch(fact, position)
+            self._redriven(fact)
 
     def _discarded(self, fact: Discarded, position: int) -> None:
         if fact.reason == TRANSFERRED:
@@ -174,6 +183,18 @@ class Probe:
             raise Violation("I14", f"{fact} of {message} without its copy; the last copy is {self._moved}")
         self.history.resent[message.stored.uid] = None  # what one group moved goes to every group of the target
         self._moved = None
+
+    def begin_transaction(self, number: int) -> None:
+        """What is recorded from now on, until it is ended with 0, belongs to this transaction."""
+        self.transaction = number
+        self.stored.clear()
+        self.last_position = self._transaction_end = -1
+
+    def _check_transaction(self, fact: Fact, position: int) -> None:
+        """Its facts are neighbours in one batch, or a crash may come between them."""
+        if self._transaction_end >= 0 and position != self._transaction_end + LENGTH_BYTES:
+            raise Violation("I5", f"{fact} is in another batch than what its transaction did before: {position:#x}")
+        self._transaction_end = position + len(encode(fact))
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""

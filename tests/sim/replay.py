@@ -39,6 +39,8 @@ class Known(NamedTuple):
     position: int
     fact: Fact
     uids: tuple[int, ...]
+    transaction: int = 0
+    """Which transaction it is part of, 0 for none."""
 
 
 def replayed(facts: Iterable[Known], boot_epoch: int) -> Shadow:
@@ -83,7 +85,8 @@ def _apply(shadow: Shadow, known: Known) -> None:
         case Published():
             if fact.queue in shadow.queues and shadow.queues[fact.queue].settings.durable:
                 shadow.stored(fact, known.position, known.uids)
-                shadow.copied = None if fact.producer else shadow.queues[fact.queue].stored[fact.first]
+                internal = not (fact.producer or known.transaction)
+                shadow.copied = shadow.queues[fact.queue].stored[fact.first] if internal else None
         case Leased():
             group = _group(shadow, fact)
             for offset in range(fact.first, fact.end):

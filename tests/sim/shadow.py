@@ -112,7 +112,8 @@ class Shadow:
         group = queue.groups.pop(fact.group)
         self._end_deliveries(group)
         if not group.name:
-            queue.add_group(group.number, "", GroupSettings(), queue.start_offset)
+            default = queue.add_group(group.number, "", GroupSettings(), queue.start_offset)
+            default.state_version = group.state_version
         if not queue.groups[queue.default].declared:
             queue.groups[queue.default].skip(low)
         queue.trim()

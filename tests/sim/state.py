@@ -123,6 +123,10 @@ class ShadowGroup:
     tokens: float = float("inf")
     """Of a rate: what may be left at the most; the burst at first, because nobody knows when it began to fill."""
     tokens_ms: int = 0
+    state: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    """Key to version and value."""
+    state_version: int = 0
+    """The latest that was given."""
     acked: int = 0
     dead: int = 0
     redelivered: int = 0
