@@ -2,6 +2,8 @@
 
 from tests.integration.commands import Broker
 
+from penstock_client import sync
+
 
 def test_a_group_from_declare_to_delete(broker: Broker, queue: str) -> None:
     assert broker.json("group", "declare", queue, "billing", "--mode", "single")["created"] is True
@@ -21,6 +23,20 @@ def test_a_group_from_declare_to_delete(broker: Broker, queue: str) -> None:
     assert broker.json("group", "purge", queue, "billing", "--yes")["purged"] == 1
     assert broker.run("group", "delete", queue, "billing", "--yes").stdout == b"0 messages deleted\n"
     assert broker.lines("group", "list", queue, "--json") == []
+
+
+def test_the_state_of_a_group_is_shown(broker: Broker, queue: str) -> None:
+    with sync.connect(broker.url) as client:
+        group = client.queue(queue).group("billing")
+        group.declare()
+        with client.transaction(group=group) as tx:
+            tx.state["seen"] = 7
+            tx.state["cursor"] = b"\x00\xff"
+            tx.state["names"] = ["a", {"b": None}]
+    shown = broker.json("group", "state", queue, "billing")
+    assert shown == {"cursor": "AP8=", "names": ["a", {"b": None}], "seen": 7}
+    assert broker.run("group", "state", queue, "billing").stdout.decode().splitlines()[0].split() == ["cursor", "AP8="]
+    assert broker.run("group", "state", queue, "nobody").exit_code == 66
 
 
 def test_a_group_begins_where_it_is_told(broker: Broker, queue: str) -> None:

@@ -103,6 +103,9 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.BAD_BINDING: (ExitCode.USAGE, ""),
     ErrorCode.EXCHANGE_IN_USE: (ExitCode.TEMPORARY, "Unbind what is bound to it, or delete without --if-unused."),
     ErrorCode.BAD_SELECTOR: (ExitCode.USAGE, ""),
+    ErrorCode.TRANSACTION_STALE: (ExitCode.TEMPORARY, ""),
+    ErrorCode.TRANSACTION_CONFLICT: (ExitCode.TEMPORARY, ""),
+    ErrorCode.TRANSACTION_TOO_LARGE: (ExitCode.DATA, ""),
     ErrorCode.INTERNAL: (ExitCode.SOFTWARE, "The broker's log has the details."),
 }
 

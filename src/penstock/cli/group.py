@@ -1,4 +1,4 @@
-"""``penstock group``: list, declare, show, peek, pause, resume, purge, redrive, delete."""
+"""``penstock group``: list, declare, show, state, pause, resume, purge, redrive, delete."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ import typer
 from penstock.cli import output
 from penstock.cli.confirmation import require_yes
 from penstock.cli.exits import CommandError, ExitCode
+from penstock.cli.messages import plain_value
 from penstock.cli.options import DEFAULT_URL, GroupName, Json, QueueName, RateBurst, RateOption, Url, Yes, rate_of
 from penstock.cli.session import describe, run_with_client
 
@@ -102,6 +103,16 @@ def show(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL, json: Json 
         output.print_json(describe(info))
     else:
         output.print_facts((name.replace("_", " "), value) for name, value in describe(info).items())
+
+
+@app.command(epilog="Example: penstock group state events billing --json")
+def state(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL, json: Json = False) -> None:
+    """Show what a group's consumers keep in its state. Bytes are in base64."""
+    found = run_with_client(url, lambda client: client.queue(queue).group(group).state())
+    if json:
+        output.print_json(plain_value(found))
+    else:
+        output.print_facts((output.printable(key), plain_value(value)) for key, value in found.items())
 
 
 @app.command(epilog="Example: penstock group pause events billing")

@@ -115,6 +115,15 @@ def json_text(shown: dict[str, Any]) -> str:
     return json.dumps(shown, ensure_ascii=False, default=_as_base64)
 
 
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it: bytes in base64, the keys of maps as texts."""
+    if isinstance(value, dict):
+        return {str(plain_value(key)): plain_value(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain_value(each) for each in value]
+    return _as_base64(value) if isinstance(value, bytes) else value
+
+
 def _as_base64(value: object) -> str:
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 

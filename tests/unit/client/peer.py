@@ -202,7 +202,7 @@ class PeerConnection(asyncio.Protocol):
             self.reply(frame.request, self.peer.settle_answer)
 
     def _answer(self, frame: Frame) -> None:
-        arguments = control.unpack(frame.payload)
+        arguments = {} if frame.type == FrameType.TRANSACT else control.unpack(frame.payload)
         name = FrameType(frame.type).name.lower()
         answer = self.peer.answers.get(name, {})
         if callable(answer):

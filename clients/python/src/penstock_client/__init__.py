@@ -46,6 +46,11 @@ from penstock_client.errors import (
     RequestTimeout,
     SettingsDiffer,
     StaleDelivery,
+    TransactionConflict,
+    TransactionFailed,
+    TransactionStale,
+    TransactionTooLarge,
+    TransactionUnknown,
     UnknownExchange,
     UnknownGroup,
     UnknownMessage,
@@ -57,6 +62,7 @@ from penstock_client.exchange import Binding, Exchange, ExchangeInfo
 from penstock_client.exchange_publisher import ExchangePublisher
 from penstock_client.finding import FoundMessage
 from penstock_client.group import Group, GroupInfo
+from penstock_client.groupstate import State
 from penstock_client.history import History
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.message import Confirm, Message
@@ -67,6 +73,7 @@ from penstock_client.received import Batch, ReceivedMessage
 from penstock_client.reply import Reply, ReplyError, ReplyOutcome
 from penstock_client.scheduled import ScheduledMessage
 from penstock_client.schedules import Schedule, ScheduleInfo
+from penstock_client.transaction import Transaction
 
 __version__ = "0.1.0"
 
@@ -130,6 +137,13 @@ __all__ = [
     "ScheduledMessage",
     "SettingsDiffer",
     "StaleDelivery",
+    "State",
+    "Transaction",
+    "TransactionConflict",
+    "TransactionFailed",
+    "TransactionStale",
+    "TransactionTooLarge",
+    "TransactionUnknown",
     "UnknownExchange",
     "UnknownGroup",
     "UnknownMessage",

@@ -25,6 +25,7 @@ from penstock_client.errors import (
 )
 from penstock_client.exchange import Exchange, ExchangeInfo
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles, level_of
+from penstock_client.group import Group
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.link import Handlers, Link, open_link, read_reply
 from penstock_client.message import Confirm, Publishable
@@ -34,6 +35,7 @@ from penstock_client.publisher import ClientPublisher
 from penstock_client.queue import Queue, QueueInfo
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply
 from penstock_client.schedules import Schedule, ScheduleInfo, list_schedules
+from penstock_client.transaction import Transaction
 from penstock_client.url import parse_url
 from penstock_client.ways import Target
 from penstock_client.wire import control
@@ -205,6 +207,15 @@ class Client:
     def late_reply_count(self) -> int:
         """Replies to requests that nobody waits for any more."""
         return self.asker.late_count
+
+    def transaction(self, *, group: Group | None = None) -> Transaction:
+        """Have publishes, acknowledgements and group state happen together: ``async with client.transaction() as tx``.
+
+        Leaving the block commits, an exception rolls back. With ``group`` its state is read first, as ``tx.state``.
+        Raises TransactionStale, TransactionConflict, TransactionTooLarge, UnknownQueue, DiskFull: then nothing of it
+        happened; TransactionUnknown: it did or it did not.
+        """
+        return Transaction(self, group)
 
     async def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""

@@ -82,7 +82,10 @@ class Consumer:
         # Before the reply is looked at: deliveries may be right behind it.
         self._link = link
         client = self._client
-        self._holdings = Holdings(link, self._acks_max, client.request_timeout_s, client.count_stale, client.replier)
+        address = (subscription.queue, subscription.group)
+        self._holdings = Holdings(
+            link, address, self._acks_max, client.request_timeout_s, client.count_stale, client.replier
+        )
         # Without ranges it says that this session marks what it starts: if it dies before it has marked anything, what
         # was prefetched comes back without a failure (SEMANTICS 2).
         link.send(FrameType.SETTLE, encode_settle(Outcome.STARTED, []))

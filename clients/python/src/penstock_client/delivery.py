@@ -26,6 +26,8 @@ LOST: Final = 5
 """The connection it came by is gone before its outcome was said: it is delivered again."""
 PEEKED: Final = 6
 """Looked at, never leased."""
+TRANSACTED: Final = 7
+"""Acknowledged in a transaction whose outcome is not known: leased, and not to be settled otherwise."""
 
 
 class Failure(NamedTuple):

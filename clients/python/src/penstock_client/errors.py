@@ -189,6 +189,38 @@ class StaleDelivery(PenstockError):
     code = "stale-delivery"
 
 
+class TransactionFailed(PenstockError):
+    """Nothing of the transaction happened; its messages are open as before, unless they are stale."""
+
+    code = "transaction-failed"
+
+
+class TransactionStale(TransactionFailed):
+    """A message that the transaction acknowledges is not held any more: it was or will be delivered again."""
+
+    code = "transaction-stale"
+
+
+class TransactionConflict(TransactionFailed):
+    """Another transaction changed a key of the group's state since it was read; the message names it. Read it again."""
+
+    code = "transaction-conflict"
+
+
+class TransactionTooLarge(TransactionFailed):
+    """More than one transaction may have (``limits.transaction_*`` in the broker's settings)."""
+
+    code = "transaction-too-large"
+
+
+class TransactionUnknown(PenstockError):
+    """Whether the transaction happened is not known: the connection was lost, or no answer came in time. The messages
+    that it acknowledges are delivered again only if it did not.
+    """
+
+    code = "transaction-unknown"
+
+
 class PublishRefused(PenstockError):
     """The broker did not store the message."""
 
@@ -273,6 +305,9 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         NotScheduled,
         UnknownSchedule,
         StaleDelivery,
+        TransactionStale,
+        TransactionConflict,
+        TransactionTooLarge,
         BodyTooLarge,
         DiskFull,
         UnknownExchange,

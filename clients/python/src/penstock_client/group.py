@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
 
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
+from penstock_client.groupstate import Known, known_values
 from penstock_client.messages import Messages
 from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.wire.frames import FrameType
@@ -107,6 +108,14 @@ class Group:
         arguments = {**self._address, **given, **altered_rate(rate, rate_burst)}
         reply = await self._client.call(FrameType.GROUP_ALTER, arguments)
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
+
+    async def state(self) -> dict[str, Any]:
+        """Return what its consumers keep in its state: small values by key. It is changed in transactions only."""
+        return {key: known.value for key, known in (await self.read_state()).items()}
+
+    async def read_state(self) -> dict[str, Known]:
+        """Return its state with the version of each value, for a transaction."""
+        return known_values(await self._client.call(FrameType.GROUP_STATE, self._address))
 
     async def purge(self) -> int:
         """Have the group be done with what nobody holds; return how many messages. Other groups keep theirs."""

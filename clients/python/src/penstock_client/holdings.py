@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from penstock_client.delivery import ACKED, HANDED, HELD, LOST, SETTLED, STARTED, Delivery
+from penstock_client.delivery import ACKED, HANDED, HELD, LOST, SETTLED, STARTED, TRANSACTED, Delivery
 from penstock_client.errors import RequestTimeout, StaleDelivery
 from penstock_client.link import read_reply
 from penstock_client.wire.entries import Outcome, TagRange, encode_settle
@@ -47,8 +47,9 @@ TICKS_PER_EXTENSION: Final = 4
 _HELD_RUNS: Final = re.compile(bytes((HELD, 0x2B)))
 _HANDED_RUNS: Final = re.compile(bytes((HANDED, 0x2B)))
 _ACKED_RUNS: Final = re.compile(bytes((ACKED, 0x2B)))
-_OPEN_RUNS: Final = re.compile(b"[" + bytes((HELD,)) + b"-" + bytes((STARTED,)) + b"]+")
-_LOSE: Final = bytes(LOST if mark <= ACKED else mark for mark in range(256))
+_LEASED_RUNS: Final = re.compile(b"[" + bytes((HELD,)) + b"-" + bytes((STARTED, TRANSACTED)) + b"]+")
+_LOSE: Final = bytes(LOST if mark <= ACKED or mark == TRANSACTED else mark for mark in range(256))
+_WITH_APPLICATION: Final = (HANDED, STARTED, TRANSACTED)
 
 log: Final = logging.getLogger("penstock_client")
 
@@ -67,14 +68,17 @@ class Holdings:
     def __init__(
         self,
         link: Link,
+        address: tuple[str, str],
         acks_max: int,
         request_timeout_s: float,
         count_stale: Callable[[int], None],
         replier: Replier,
     ) -> None:
-        self.room = self._acks_max = acks_max
+        self.link = link
+        self.address = address
+        """The queue and the group that these are deliveries of."""
         self.replier = replier
-        self._link = link
+        self.room = self._acks_max = acks_max
         self._lease_s = 0.0
         self._request_timeout_s = request_timeout_s
         self._count_stale = count_stale
@@ -139,7 +143,7 @@ class Holdings:
     async def _ask(self, payload: bytes) -> None:
         try:
             async with asyncio.timeout(self._request_timeout_s):
-                frame = await self._link.ask(FrameType.SETTLE, payload)
+                frame = await self.link.ask(FrameType.SETTLE, payload)
         except TimeoutError as error:
             raise RequestTimeout(f"no answer within {self._request_timeout_s:g} s") from error
         read_reply(frame)
@@ -152,7 +156,7 @@ class Holdings:
             self._flush_timer.cancel()
             self._flush_timer = None
         self.room = self._acks_max
-        if self._link.error is not None:
+        if self.link.error is not None:
             self.lose()
             return
         acked: list[TagRange] = []
@@ -185,7 +189,7 @@ class Holdings:
         outcome, duration_ms, reason = settling
         for start in range(0, len(ranges), SETTLE_RANGES_MAX):
             part = ranges[start : start + SETTLE_RANGES_MAX]
-            self._link.send(FrameType.SETTLE, encode_settle(outcome, part, duration_ms, reason))
+            self.link.send(FrameType.SETTLE, encode_settle(outcome, part, duration_ms, reason))
 
     # -- leases --------------------------------------------------------------------------------------------------------
 
@@ -213,7 +217,7 @@ class Holdings:
         self._asked_until_s = {t: s for t, s in self._asked_until_s.items() if s > now_s + self._lease_s}
         ranges: list[TagRange] = []
         for delivery in self._runs.values():
-            for first, last in _ranges(delivery, _OPEN_RUNS):
+            for first, last in _ranges(delivery, _LEASED_RUNS):
                 ranges += self._without_asked(first, last)
         self._send(Settling(Outcome.EXTEND, round(self._lease_s * 1000)), ranges)
 
@@ -230,7 +234,7 @@ class Holdings:
 
     async def finished(self) -> None:
         """Return when the application has settled everything it was handed, or the connection is gone."""
-        while any(delivery.marks.find(mark) >= 0 for delivery in self._runs.values() for mark in (HANDED, STARTED)):
+        while any(delivery.marks.find(mark) >= 0 for delivery in self._runs.values() for mark in _WITH_APPLICATION):
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._finish_waiters.append(waiter)
             await waiter

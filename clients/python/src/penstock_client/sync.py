@@ -33,6 +33,7 @@ from penstock_client.finding import FoundMessage
 from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.group import Group as AsyncGroup
 from penstock_client.group import GroupInfo
+from penstock_client.groupstate import State
 from penstock_client.history import History
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.holdings import Settling
@@ -59,6 +60,7 @@ from penstock_client.schedules import Schedule as AsyncSchedule
 from penstock_client.schedules import ScheduleInfo
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
 from penstock_client.sync_replies import iterate
+from penstock_client.transaction import Transaction as AsyncTransaction
 from penstock_client.transferring import Transferred
 from penstock_client.wire.entries import Outcome
 
@@ -473,6 +475,10 @@ class Group:
         """Describe the group."""
         return self._thread.run(self._group.info())
 
+    def state(self) -> dict[str, Any]:
+        """Return what its consumers keep in its state."""
+        return self._thread.run(self._group.state())
+
     def purge(self) -> int:
         """Have the group be done with what nobody holds; return how many messages."""
         return self._thread.run(self._group.purge())
@@ -521,6 +527,57 @@ class Schedule:
     def resume(self) -> None:
         """Have it fire again, from its next time on."""
         self._thread.run(self._schedule.resume())
+
+
+class Transaction:
+    """``with client.transaction() as tx: tx.publish("invoices", b"..."); tx.ack(message)``: as its asyncio twin."""
+
+    def __init__(self, thread: _LoopThread, transaction: AsyncTransaction) -> None:
+        self._thread = thread
+        self._transaction = transaction
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._transaction.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.run(self._transaction.__aexit__(kind, error, traceback))
+
+    @property
+    def confirms(self) -> list[Confirm]:
+        """After the commit: where each published message is, in the order of publishing."""
+        return self._transaction.confirms
+
+    @property
+    def state(self) -> State:
+        """The state of the transaction's group, or of that of the messages acknowledged in it."""
+        return self._transaction.state
+
+    def publish(self, queue: str | Queue, message: Publishable) -> None:
+        """Publish with the commit."""
+        self._transaction.publish(queue.name if isinstance(queue, Queue) else queue, message)
+
+    def ack(self, *messages: ReceivedSyncMessage) -> None:
+        """Acknowledge with the commit; until its outcome is known, the transaction holds them."""
+
+        async def acknowledged() -> None:
+            self._transaction.ack(*messages)
+
+        self._thread.run(acknowledged())
+
+    def state_of(self, group: Group) -> State:
+        """Read the state of any group; what is changed in it belongs to the transaction."""
+        return self._thread.run(self._transaction.state_of(group._group))
+
+    def rollback(self) -> None:
+        """Have nothing of it happen."""
+
+        async def rolled_back() -> None:
+            self._transaction.rollback()
+
+        self._thread.run(rolled_back())
 
 
 class Client:
@@ -575,6 +632,10 @@ class Client:
     def exchanges(self, prefix: str = "") -> list[ExchangeInfo]:
         """Describe every exchange whose name starts with ``prefix``, in name order."""
         return self._thread.run(self._client.exchanges(prefix))
+
+    def transaction(self, *, group: Group | None = None) -> Transaction:
+        """Have publishes, acknowledgements and group state happen together: ``with client.transaction() as tx``."""
+        return Transaction(self._thread, self._client.transaction(group=group._group if group else None))
 
     def queues(self, prefix: str = "") -> list[QueueInfo]:
         """Describe every queue whose name starts with ``prefix``, in name order."""
@@ -652,5 +713,6 @@ __all__ = [
     "PenstockError",
     "Publisher",
     "Queue",
+    "Transaction",
     "connect",
 ]
