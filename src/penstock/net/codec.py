@@ -12,6 +12,7 @@ from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
 from penstock_client.wire.limits import CONTROL_BYTES_MAX
+from penstock_client.wire.slicing import BlockSlicer
 
 _BITS: Final = {
     "bodies": blocks.COLUMN_BODIES,
@@ -26,7 +27,10 @@ _routing_column: Final = lru_cache(1024)(blocks.encode_routing)
 
 
 class WireBlockCodec:
-    """Implements ``penstock.engine.interface.BlockCodec`` over the wire format."""
+    """Implements ``penstock.engine.interface.BlockCodec`` over the wire format. For one thread."""
+
+    def __init__(self) -> None:
+        self._slicer = BlockSlicer()
 
     def columns(self, block: bytes, wanted: frozenset[str]) -> BlockColumns:
         """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
@@ -42,7 +46,7 @@ class WireBlockCodec:
 
     def slice(self, block: bytes, start: int, stop: int) -> bytes:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
-        return blocks.slice_block(block, start, stop)
+        return self._slicer.slice(block, start, stop)
 
     def lone_message(self, block: Any) -> bytes:
         """Return a block of one message that a client sent; raises Refused (bad-block) when it is none."""

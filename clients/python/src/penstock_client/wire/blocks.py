@@ -93,7 +93,7 @@ def encode_block(
         size = BLOCK_HEADER_BYTES + body_bytes
         return BLOCK_HEADER.pack(size, len(bodies), COLUMN_BODIES, 0, body_bytes, 0, 0, 0, 0) + body_column
     columns = [b"" if column is None else _pack(column) for column in (keys, headers, properties, routing)]
-    return _assemble(len(bodies), [body_column, *columns], _asking(properties))
+    return assemble_block(len(bodies), [body_column, *columns], _asking(properties))
 
 
 def _pack(column: object) -> bytes:
@@ -106,7 +106,8 @@ def _asking(properties: Sequence[Properties | None] | None) -> int:
     return ASKS if asks else 0
 
 
-def _assemble(count: int, columns: list[bytes], asks: int) -> bytes:
+def assemble_block(count: int, columns: list[bytes], asks: int) -> bytes:
+    """Return the block of these columns, all five in order, absent ones empty; ``asks`` is ASKS or 0."""
     bits = asks + sum(bit for bit, column in zip(_COLUMN_BITS, columns, strict=True) if column)
     sizes = [len(column) for column in columns]
     return b"".join([BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), count, bits, 0, *sizes), *columns])
@@ -230,14 +231,14 @@ def block_count(block: bytes) -> int:
 def decode_keys(block: bytes) -> list[str | None]:
     """Return the keys column alone, one each, None for a message without. Raises WireError (BAD_BLOCK)."""
     count = block_count(block)
-    column = _split_columns(block)[_KEYS]
+    column = split_columns(block)[_KEYS]
     return _elements(column, count, str) if column else [None] * count
 
 
 def decode_block(block: bytes) -> Columns:
     """Return every column of a block. Raises WireError (BAD_BLOCK) when a column cannot be decoded."""
     count = _SUMMARY.unpack_from(block)[1]
-    bodies, keys, headers, properties, routing = _split_columns(block)
+    bodies, keys, headers, properties, routing = split_columns(block)
     return Columns(
         _bodies(bodies, count),
         _elements(keys, count, str) if keys else None,
@@ -255,9 +256,9 @@ def slice_block(block: bytes, start: int, stop: int) -> bytes:
     _, count, bits, _, _ = _SUMMARY.unpack_from(block)
     if start == 0 and stop == count:
         return block
-    *columns, routing = _split_columns(block)
+    *columns, routing = split_columns(block)
     parts = [*(c and _slice_column(c, count, start, stop) for c in columns), routing]
-    return _assemble(stop - start, parts, bits & ASKS)
+    return assemble_block(stop - start, parts, bits & ASKS)
 
 
 def _slice_column(column: bytes, count: int, start: int, stop: int) -> bytes:
@@ -273,7 +274,7 @@ def _slice_column(column: bytes, count: int, start: int, stop: int) -> bytes:
 
 def decode_routing(block: bytes) -> tuple[str, str] | None:
     """Return exchange and routing key, None where the block does not name them. Raises WireError (BAD_BLOCK)."""
-    column = _split_columns(block)[_ROUTING]
+    column = split_columns(block)[_ROUTING]
     return _routing(column) if column else None
 
 
@@ -289,15 +290,15 @@ def carries_routing(block: bytes, column: bytes) -> bool:
 
 def with_routing(block: bytes, column: bytes) -> bytes:
     """Return ``block`` with another routing column, everything else copied without decoding it."""
-    *columns, _ = _split_columns(block)
+    *columns, _ = split_columns(block)
     _, count, bits, _, _ = _SUMMARY.unpack_from(block)
-    return _assemble(count, [*columns, column], bits & ASKS)
+    return assemble_block(count, [*columns, column], bits & ASKS)
 
 
 def decode_properties(block: bytes) -> list[Properties | None] | None:
     """Return the properties column alone, None where there is none. Raises WireError (BAD_BLOCK)."""
     count = _SUMMARY.unpack_from(block)[1]
-    column = _split_columns(block)[_PROPERTIES]
+    column = split_columns(block)[_PROPERTIES]
     return _elements(column, count, dict) if column else None
 
 
@@ -306,16 +307,16 @@ def decode_column(block: bytes, bit: int) -> list[Any] | None:
     if bit == COLUMN_BODIES:
         return decode_bodies(block)
     count = _SUMMARY.unpack_from(block)[1]
-    column = _split_columns(block)[_COLUMN_BITS.index(bit)]
+    column = split_columns(block)[_COLUMN_BITS.index(bit)]
     return _elements(column, count, str if bit == COLUMN_KEYS else dict) if column else None
 
 
 def replace_properties(block: bytes, properties: Sequence[Properties | None] | None) -> bytes:
     """Return ``block`` with other properties, everything else copied without decoding it."""
     count = _SUMMARY.unpack_from(block)[1]
-    columns = _split_columns(block)
+    columns = split_columns(block)
     columns[_PROPERTIES] = b"" if properties is None else _pack(properties)
-    return _assemble(count, columns, _asking(properties))
+    return assemble_block(count, columns, _asking(properties))
 
 
 def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
@@ -330,7 +331,8 @@ def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
     )
 
 
-def _split_columns(block: bytes) -> list[bytes]:
+def split_columns(block: bytes) -> list[bytes]:
+    """Return the five columns of a block as they are; absent ones are empty."""
     columns, start = [], BLOCK_HEADER_BYTES
     for size in _SIZES.unpack_from(block):
         columns.append(block[start : start + size])
