@@ -55,6 +55,7 @@ GROUP_INFO: Final[dict[str, Any]] = {
     "mode": "single",
     "ephemeral": False,
     "on_dead": "hold",
+    "where": "region = 'eu'",
     "declared": True,
     "paused": False,
     "next_offset": 14,
@@ -417,6 +418,14 @@ COMMANDS: Final = (
         13,
     ),
     Sample(
+        "consume-selecting",
+        FrameType.CONSUME,
+        CLIENT,
+        "Consumer 6 of jobs, which gets what its selector selects.",
+        {"consumer": 6, "queue": "jobs", "where": "region IN ('eu', 'us')"},
+        13,
+    ),
+    Sample(
         "ok-consuming",
         FrameType.OK,
         SERVER,
@@ -474,6 +483,14 @@ GROUPS: Final = (
         CLIENT,
         "An ephemeral group that begins with the first message published at or after a time.",
         {"queue": "jobs", "group": "watch", "ephemeral": True, "start_ms": TIME_MS},
+        17,
+    ),
+    Sample(
+        "group-declare-filtered",
+        FrameType.GROUP_DECLARE,
+        CLIENT,
+        "A group that is done with what its selector does not select.",
+        {"queue": "jobs", "group": "europe", "where": "region = 'eu'"},
         17,
     ),
     Sample(

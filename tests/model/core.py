@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from tests.sim.bodies import block_of, key_of, uids_of
-from tests.sim.comparison import adopt_delays, compare
+from tests.sim.bodies import SELECTOR, block_of, headers_of, key_of, uids_of
+from tests.sim.comparison import adopt_delays, adopt_sieves, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Publication, Recorded
 from tests.sim.replay import Known, replayed
@@ -33,6 +33,7 @@ from penstock.core.facts import (
 )
 from penstock.core.group import Group
 from penstock.core.keyed import look_at, wants_to_look
+from penstock.core.operands import Fields
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.transacting import Transaction, TransactionLimits
@@ -216,13 +217,24 @@ class CoreUnderTest:
         """Stop hand-outs, or let them go on."""
         groups.pause(self.broker, owner, paused)
 
-    def consume(self, session: Session, group: Group, number: int, credit: tuple[int, int], priority: int = 0) -> None:
+    def consume(
+        self,
+        session: Session,
+        group: Group,
+        number: int,
+        credit: tuple[int, int],
+        priority: int = 0,
+        choosy: bool = False,
+    ) -> None:
         """Start a consumer."""
         if not group.declared:
             group = groups.default_group(self.broker, group.queue, self.now_ms)
-        consumer = delivery.consume(self.broker, session, group, number, *credit, "", 100, priority)
+        choosy = choosy and group.settings.mode == "shared"
+        where = SELECTOR if choosy else None
+        consumer = delivery.consume(self.broker, session, group, number, *credit, "", 100, priority, where=where)
         mine = self.shadow.queues[group.queue.number].groups[group.number]
-        self.shadow.add_consumer(session.number, ShadowConsumer(number, mine, *credit, consumer.name, priority))
+        one = ShadowConsumer(number, mine, *credit, consumer.name, priority, choosy=choosy)
+        self.shadow.add_consumer(session.number, one)
 
     def set_credit(self, session: Session, number: int, messages: int, size_bytes: int) -> None:
         """Change a consumer's credit."""
@@ -313,6 +325,20 @@ class CoreUnderTest:
                 self.broker.delayed_groups[group] = None
             self.broker.ready_groups[group] = None
 
+    def sift(self, number: int, count: int) -> None:
+        """Have a selector look at the next messages, as the engine does with their blocks."""
+        waiting = list(self.broker.sifting)
+        sieve = waiting[number % len(waiting)]
+        del self.broker.sifting[sieve]
+        group = sieve.group
+        first = None if group.deleted or group.queue.deleted else sieve.next_look()
+        if first is None or sieve not in group.sieves:
+            return
+        stored = self.shadow.queues[group.queue.number].stored
+        end = min(first + count, group.queue.log.visible)
+        sieve.look(self.broker, first, [Fields(headers_of(stored[o].uid) or {}, {}) for o in range(first, end)])
+        adopt_sieves(self.broker, self.shadow)
+
     def bury(self) -> None:
         """Move what is dying to the dead letters."""
         dying, self.broker.dying = self.broker.dying, []
@@ -384,6 +410,7 @@ class CoreUnderTest:
     def adopt(self) -> None:
         """Look up what jitter decided."""
         adopt_delays(self.broker, self.shadow)
+        adopt_sieves(self.broker, self.shadow)
 
     def check(self) -> None:
         """Hold everything against everything (I8, I10, I12, I13)."""

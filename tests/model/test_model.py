@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.model.core import CoreUnderTest, Publishing
-from tests.sim.bodies import block_of
+from tests.sim.bodies import SELECTOR, block_of
 
 from penstock.core.group import Group
 from penstock.core.groupstate import ANY_VERSION
@@ -56,6 +56,8 @@ _GROUPS = {
     "": GroupSettings(),
     "billing": GroupSettings(mode="single"),
     "audit": GroupSettings(mode="keyed", on_dead="hold"),
+    "europe": GroupSettings(where=SELECTOR),
+    "orders": GroupSettings(mode="keyed", where=SELECTOR),
     "watch": GroupSettings(ephemeral=True),
 }
 
@@ -86,8 +88,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     # -- definitions ---------------------------------------------------------------------------------------------------
 
-    @initialize(first=_settings, second=_settings, third=_settings)
-    def begin(self, first: QueueSettings, second: QueueSettings, third: QueueSettings) -> None:
+    @initialize(first=_settings, second=_settings, third=_settings, filtered=st.booleans())
+    def begin(self, first: QueueSettings, second: QueueSettings, third: QueueSettings, filtered: bool) -> None:
         values = {**third.as_map(), "durable": False}
         self.settings = {"a": first, "b": second, "m": QueueSettings(**values)}
         for name in _NAMES:
@@ -96,6 +98,9 @@ class CoreMachine(RuleBasedStateMachine):
             self.connect(producer=0)
             for queue in range(3):
                 self.consume(number, queue, 0, (3 + queue, 1 << 20), 0)
+        if filtered:
+            self.declare_group(0, "audit", 0)
+            self.consume(0, 0, 1, (5, 1 << 20), 0)
 
     @rule(name=st.sampled_from(_NAMES))
     def declare(self, name: str) -> None:
@@ -211,12 +216,15 @@ class CoreMachine(RuleBasedStateMachine):
         group=_some,
         credit=st.sampled_from([(1, 1 << 20), (3, 1 << 20), (20, 500), (9, 1)]),
         priority=st.sampled_from([0, 0, 0, 2]),
+        choosy=st.booleans(),
     )
-    def consume(self, choice: int, queue: int, group: int, credit: tuple[int, int], priority: int) -> None:
+    def consume(
+        self, choice: int, queue: int, group: int, credit: tuple[int, int], priority: int, choosy: bool = False
+    ) -> None:
         session, found = self._session(choice), self._group(self._queue(queue), group)
         if session is not None and found is not None and len(session.consumers) < 4:
             number = max(session.consumers, default=0) + 1
-            self.core.consume(session, found, number, credit, priority)
+            self.core.consume(session, found, number, credit, priority, choosy)
 
     @precondition(lambda self: any(session.consumers for session in self.core.broker.sessions.values()))
     @rule(choice=_some, number=_some, credit=st.sampled_from([(0, 0), (1, 100), (30, 1 << 20)]))
@@ -235,6 +243,11 @@ class CoreMachine(RuleBasedStateMachine):
     @rule()
     def dispatch(self) -> None:
         self.core.dispatch()
+
+    @precondition(lambda self: self.core.broker.sifting)
+    @rule(number=_some, count=st.sampled_from([1, 3, 100]))
+    def sift(self, number: int, count: int) -> None:
+        self.core.sift(number, count)
 
     @rule()
     def bury(self) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from tests.sim import exchange_actions
-from tests.sim.bodies import block_of
+from tests.sim.bodies import SELECTOR, block_of
 from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options
@@ -242,7 +242,8 @@ def consume(world: World) -> None:
     group = _draw_group(world, queue) if queue is not None else None
     priority, exclusive = rng.choice([0, 0, 0, 1, -5]), rng.random() < 0.05
     credit = rng.choice([1, 2, 5, 20]), rng.choice([1, 200, 3000, 1 << 20])
-    connection.consume(number, group, *credit, priority, exclusive)
+    choosy = group is not None and group.settings.mode == "shared" and rng.random() < 0.25
+    connection.consume(number, group, *credit, priority, exclusive, choosy)
 
 
 def _draw_group(world: World, queue: ShadowQueue) -> ShadowGroup:
@@ -618,6 +619,8 @@ def declare_group(world: World) -> None:
         settings["on_dead"] = world.options.on_dead
     if name in world.options.group_rates:
         settings["rate_per_s"], settings["rate_burst"] = world.options.group_rates[name]
+    if name in world.options.filtered:
+        settings["where"] = SELECTOR
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
     asked = Asked("group_declare", -1, {"created": known is None})
     if known is not None and rng.random() < 0.1:

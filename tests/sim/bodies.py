@@ -8,6 +8,7 @@ from typing import Any
 from tests.sim.violation import Violation
 
 from penstock.core.matching import MessageView
+from penstock.selectors import parse_selector
 from penstock_client.wire import blocks
 
 _FILLER = bytes(range(33, 127)) * 64
@@ -30,6 +31,19 @@ def key_of(uid: int) -> str | None:
     return f"key-{uid * 5 % 13 % 6}" if uid % 11 else None
 
 
+SELECTOR = parse_selector("n = 1")
+
+
+def is_selected(uid: int) -> bool:
+    """Whether ``SELECTOR`` selects message ``uid``."""
+    return uid % 3 == 1
+
+
+def headers_of(uid: int) -> dict[str, Any] | None:
+    """Return the headers of message ``uid``; some have none."""
+    return {"n": uid % 3} if uid % 6 else None
+
+
 def block_of(
     uids: Sequence[int],
     with_ids: bool = False,
@@ -45,7 +59,8 @@ def block_of(
         properties = [one | (ask or {}) for one, ask in zip(properties, asks, strict=True)]
     columns = [one or None for one in properties] if any(properties) else None
     keys = [key_of(uid) for uid in uids]
-    return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, properties=columns)
+    headers = [headers_of(uid) for uid in uids]
+    return blocks.encode_block([body_of(uid) for uid in uids], keys=keys, headers=headers, properties=columns)
 
 
 def addresses_in(block: bytes) -> set[str]:
@@ -56,7 +71,8 @@ def addresses_in(block: bytes) -> set[str]:
 
 def view_of(uid: int) -> MessageView:
     """Return the key and headers of message ``uid``, where it is published through an exchange."""
-    return MessageView(key_of(uid), {"shape": "round" if uid // 4 % 2 else "square", "size": uid // 2 % 3})
+    looks = {"shape": "round" if uid // 4 % 2 else "square", "size": uid // 2 % 3}
+    return MessageView(key_of(uid), looks | (headers_of(uid) or {}))
 
 
 def routed_block_of(uids: Sequence[int], way: tuple[str, str] | None) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.sim.bodies import addresses_in, block_of, routed_block_of, uids_of
+from tests.sim.bodies import SELECTOR, addresses_in, block_of, routed_block_of, uids_of
 from tests.sim.exchanges import Way
 from tests.sim.judge import Expected
 from tests.sim.mail import replies_in
@@ -274,19 +274,22 @@ class Connection:
         prefetch_bytes: int,
         priority: int = 0,
         exclusive: bool = False,
+        choosy: bool = False,
     ) -> None:
         """Start a consumer of a group; of a queue that does not exist where there is none."""
         queue = group.queue.name if group else "nowhere"
         name = f"worker-{number}"
         arguments = {"consumer": number, "queue": queue, "group": group.name if group else "", "name": name}
-        options = {"priority": priority, "exclusive": exclusive}
+        options = {"priority": priority, "exclusive": exclusive, "where": SELECTOR if choosy else None}
         credit = {"prefetch_messages": prefetch_messages, "prefetch_bytes": prefetch_bytes}
         if self.request("consume", **arguments, **credit, **options):
             assert group is not None, "a queue that does not exist has no consumers"
             others = [one for one in self.world.shadow.consumers_of(group) if one.name != "redrive"]
             if others and (exclusive or any(one.exclusive for one in others)):
                 raise Violation("I10", f"{name} of {group.label}: exclusive beside {[one.name for one in others]}")
-            consumer = ShadowConsumer(number, group, prefetch_messages, prefetch_bytes, name, priority, exclusive)
+            consumer = ShadowConsumer(
+                number, group, prefetch_messages, prefetch_bytes, name, priority, exclusive, choosy
+            )
             self.world.shadow.add_consumer(self.session, consumer)
             self.consumers.append(number)
 

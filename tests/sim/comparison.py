@@ -48,6 +48,18 @@ def adopt_delays(broker: Broker, shadow: Shadow) -> None:
                     message.due_ms, message.due_until_ms = run.due_ms, 0
 
 
+def adopt_sieves(broker: Broker, shadow: Shadow) -> None:
+    """How far selectors have looked: what is behind is not ready yet."""
+    for number, queue in broker.queues.items():
+        for group in queue.groups.values():
+            mine = shadow.queues[number].groups[group.number]
+            mine.sifted_until = group.sieve.until if group.sieve is not None else 0
+            for consumer in group.consumers:
+                if consumer.choice is not None:
+                    known = shadow.sessions[consumer.session.number].consumers[consumer.number]
+                    known.chosen_until = consumer.choice.until
+
+
 def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
     """Every count, and every message."""
     log = queue.log

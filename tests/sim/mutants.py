@@ -14,11 +14,13 @@ from penstock.core.broker import Broker, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.facts import Due, Fact, Fired
 from penstock.core.group import Group
+from penstock.core.operands import Fields
 from penstock.core.queue import Queue, Stream
 from penstock.core.rates import Bucket
 from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
+from penstock.core.sieve import Choice, Sieve
 from penstock.core.values import ACK, REPLY_PREFIX
 from penstock.engine import recovery, replies
 from penstock.engine.engine import Commit, Engine
@@ -423,6 +425,48 @@ def missed_firings_are_late_ones() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def filtered_handed_out() -> Iterator[None]:
+    """A filtered group hands out what its selector was not applied to yet."""
+    original = Group.clear_until
+
+    def clear_until(self: Group, end: int) -> int:
+        sieve, self.sieve = self.sieve, None
+        try:
+            return original(self, end)
+        finally:
+            self.sieve = sieve
+
+    def ready_count(self: Group) -> int:
+        return self.queue.log.visible - self.next_offset - self.passed.count + self.returned_count
+
+    with patch.object(Group, "clear_until", clear_until), patch.object(Group, "ready_count", property(ready_count)):
+        yield
+
+
+@contextmanager
+def filter_takes_its_neighbour() -> Iterator[None]:
+    """What a selector rejects takes the message before it along."""
+    original = Sieve.rejected
+
+    def rejected(self: Sieve, first: int, messages: Iterable[Fields]) -> list[tuple[int, int]]:
+        return [(max(first, low - 1), end) for low, end in original(self, first, messages)]
+
+    with patch.object(Sieve, "rejected", rejected):
+        yield
+
+
+@contextmanager
+def choosers_take_anything_back() -> Iterator[None]:
+    """A consumer with a selector is handed whatever is ready again."""
+
+    def first_returned(self: Choice) -> tuple[int, int] | None:
+        return self.group.first_returned()
+
+    with patch.object(Choice, "first_returned", first_returned):
+        yield
+
+
 MUTANTS: Final = (
     fires_again_after_restart,
     missed_firings_are_late_ones,
@@ -458,4 +502,7 @@ MUTANTS: Final = (
     tokens_not_waited_for,
     leases_begin_when_extended,
     *EXCHANGE_MUTANTS,
+    filtered_handed_out,
+    filter_takes_its_neighbour,
+    choosers_take_anything_back,
 )

@@ -49,6 +49,8 @@ class Options:
     """How often named groups are declared: 0 leaves most seeds to plain queues."""
     transactions: int
     """How often there are transactions."""
+    filtered: frozenset[str]
+    """Groups that have a selector."""
     modes: dict[str, str]
     on_dead: str
     copies: bool
@@ -104,6 +106,7 @@ def draw_options(rng: random.Random) -> Options:
             name: (rng.choice([20.0, 300.0]), rng.choice([1, 8])) for name in GROUPS if name and rng.random() < 0.2
         },
         exchanges={name: _draw_exchange(rng) for name in EXCHANGES},
+        filtered=frozenset(name for name in GROUPS if name and rng.random() < 0.4),
         settings={name: _draw_settings(rng, name) for name in QUEUES},
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim import recurring
 from tests.sim.bodies import uids_of
-from tests.sim.comparison import adopt_delays, compare
+from tests.sim.comparison import adopt_delays, adopt_sieves, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
 from tests.sim.mail import Mail
@@ -322,6 +322,7 @@ class Probe:
     def adopt(self) -> None:
         """Look up what the shadow cannot know: jitter, and the credit that redrives give themselves."""
         adopt_delays(self.engine.broker, self.shadow)
+        adopt_sieves(self.engine.broker, self.shadow)
         for number, sink in self.engine.sinks.items():
             if isinstance(sink, Redrive):
                 self._adopt_redrive(number)

@@ -16,9 +16,9 @@ from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
-from penstock.core import broker, keyed, schedule, scheduling
+from penstock.core import broker, keyed, schedule, scheduling, sieve
 from penstock.core.values import ACK
-from penstock.engine import deadletters, engine, housekeeping, outbox, recurrence
+from penstock.engine import deadletters, engine, finding, housekeeping, outbox, recurrence, sifting
 
 _ROUNDS_MAX = 400
 
@@ -58,6 +58,9 @@ def _small_limits(options: Options) -> Iterator[None]:
             (outbox, "READ_AHEAD_BYTES", options.cache_bytes // 4 + 1),
             (housekeeping, "SLICE_QUEUES", options.slice_messages),
             (housekeeping, "GARBAGE_SEGMENTS", options.garbage_segments),
+            (sifting, "SLICE_MESSAGES", options.slice_messages),
+            (sieve, "AHEAD_MESSAGES", options.slice_messages),
+            (finding, "SLICE_MESSAGES", options.slice_messages),
             (broker, "DROP_BLOCKS_MAX", options.slice_messages),
             (keyed, "READY_AHEAD", options.slice_messages * 3),
             (keyed, "FORGET_MAX", options.slice_messages),

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from tests.sim.bodies import uids_of, view_of
+from tests.sim.bodies import is_selected, uids_of, view_of
 from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
 from tests.sim.recurring import ShadowRecurring
@@ -48,6 +48,7 @@ from penstock.core.values import (
     DUPLICATE,
     DUPLICATE_SCHEDULED,
     EXTEND,
+    FILTERED,
     HOLD_MS_MAX,
     MEMORY,
     NACK,
@@ -158,6 +159,8 @@ class Shadow:
             kept = (Place.LEASED, Place.DYING) if fact.reason == CANCELLED else (Place.LEASED, Place.DYING, Place.HELD)
             if offset not in group.messages or group.messages[offset].place in kept:
                 raise Violation("I12", f"{fact}: {group.label} {offset} is {group.messages.get(offset)}")
+            if fact.reason == FILTERED and (not group.settings.where or is_selected(group.messages[offset].stored.uid)):
+                raise Violation("I12", f"{fact}: {group.label} {offset} is selected, and was filtered out")
         if fact.reason == PURGED and self.purge(group) != len(offsets):
             raise Violation("I12", f"{fact} does not purge all of {group.label}")
         if fact.reason != PURGED:
@@ -386,14 +389,18 @@ class Shadow:
             raise Violation("I4", f"{group.label} {offset} is done and was handed out")
         if message.place is not Place.READY:
             raise Violation("I10", f"{group.label} {offset} is {message.place.value} and was handed out")
+        if group.settings.where and not is_selected(message.stored.uid):
+            raise Violation("I12", f"{group.label} {offset} is not selected and was handed out")
         if offset >= group.queue.visible:
             raise Violation("I3", f"{group.label} {offset} was handed out before durable ({group.queue.visible})")
+        if consumer.choosy and not is_selected(message.stored.uid):
+            raise Violation("I12", f"{group.label} {offset} was handed to {consumer.name}, which did not select it")
         if group.settings.mode == "keyed":
             before = group.before(message)
             if before is not None:
                 raise Violation("I7", f"{group.label} {offset} was handed out before {before} of the same key")
-        elif offset != group.ready[0]:
-            raise Violation("I7", f"{group.label} {offset} was handed out before {group.ready[0]}")
+        elif offset != group.ready[0] and offset != (first := self.first_for(group, consumer)):
+            raise Violation("I7", f"{group.label} {offset} was handed out before {first}")
         if (delivery.attempt, delivery.failures) != (message.attempts + 1, message.failures):
             tried = message.attempts, message.failures
             raise Violation("I8", f"{group.label} {offset}: {delivery[2:4]} after {tried}")
@@ -411,8 +418,26 @@ class Shadow:
                 raise Violation("I10", f"{consumer.name} is not the active consumer of {group.label}, or must wait")
             return
         unit_bytes = message.stored.unit_bytes
-        if any(one.priority > consumer.priority and one.can_take(unit_bytes) for one in consumers):
+        first = [one for one in consumers if one.priority > consumer.priority and one.can_take(unit_bytes)]
+        if any(self.first_for(group, one) == message.offset for one in first):
             raise Violation("I10", f"{group.label} {message.offset} went to {consumer.name}, another has priority")
+
+    def first_for(self, group: ShadowGroup, consumer: ShadowConsumer) -> int | None:
+        """What comes next for a consumer: messages that are ready again first, each kind by offset."""
+        best: tuple[bool, int] | None = None
+        for offset in group.ready:
+            message = group.messages[offset]
+            untouched = not message.attempts
+            hidden = offset >= group.queue.visible or (
+                group.settings.where and untouched and offset >= group.sifted_until
+            )
+            if group.settings.mode == "keyed":
+                hidden = hidden or group.before(message) is not None
+            if consumer.choosy:
+                hidden = hidden or offset >= consumer.chosen_until or not is_selected(message.stored.uid)
+            if not hidden and (best is None or (untouched, offset) < best):
+                best = (untouched, offset)
+        return None if best is None else best[1]
 
     def consumers_of(self, group: ShadowGroup) -> list[ShadowConsumer]:
         """Everyone who consumes from it."""
@@ -441,22 +466,21 @@ class Shadow:
             group.active = max(others, key=lambda one: one.priority, default=None)
 
     def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = ()) -> None:
-        """After a dispatch: no consumer that may take it has credit for the first message that is ready.
+        """After a dispatch: no consumer has credit for the first message that it may be handed.
 
         ``busy`` are the numbers of groups that something is being read for. What waits for a rate is left to the quiet
         phase, where it has to come in the end.
         """
         for group in queue.groups.values():
-            first = group.first_in_turn()
             waits = group.paused or queue.paused or group.number in busy or group.rate
-            if first is None or first >= queue.visible or waits:
+            if not group.ready or waits:
                 continue
-            unit_bytes = group.messages[first].stored.unit_bytes
             consumers = self.consumers_of(group)
             if group.settings.mode == "single":
                 consumers = [group.active] if group.active and self._is_free(group) else []
             for consumer in consumers:
-                if consumer.can_take(unit_bytes):
+                first = self.first_for(group, consumer)
+                if first is not None and consumer.can_take(group.messages[first].stored.unit_bytes):
                     raise Violation("I20", f"{group.label} {first} is ready, and {consumer.name} has credit")
 
     def wake(self, now_ms: int) -> None:

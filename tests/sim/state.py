@@ -130,6 +130,8 @@ class ShadowGroup:
     acked: int = 0
     dead: int = 0
     redelivered: int = 0
+    sifted_until: int = 0
+    """Its selector was applied to what is below; told by the broker."""
     discarded: list[int] = field(default_factory=lambda: [0] * len(DISCARD_REASONS))
 
     @property
@@ -331,6 +333,10 @@ class ShadowConsumer:
     name: str
     priority: int = 0
     exclusive: bool = False
+    choosy: bool = False
+    """It has a selector."""
+    chosen_until: int = 0
+    """Its selector has looked at what is below; told by the broker."""
     arrival: int = 0
     leased_messages: int = 0
     leased_bytes: int = 0

@@ -18,7 +18,7 @@ import typer
 
 from penstock.cli import output
 from penstock.cli.messages import MessageFormat, render
-from penstock.cli.options import DEFAULT_URL, QueueName, Url
+from penstock.cli.options import DEFAULT_URL, QueueName, Url, Where
 from penstock.cli.pipes import PipeWriter, StopRequestedError
 from penstock.cli.session import Stop, run_with_client, stop_on_signals
 
@@ -77,6 +77,7 @@ def consume(
     exclusive: Annotated[
         bool, typer.Option("--exclusive", help="As the group's only consumer, or not at all.")
     ] = False,
+    where: Where = None,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Print messages and acknowledge what was printed. Ctrl-C and a closed pipe lose nothing.
@@ -89,7 +90,7 @@ def consume(
     async def go(client: "Client") -> None:
         with stop_on_signals() as stop:
             printer = Printer(PipeWriter(sys.stdout.fileno(), stop.requested), wanted)
-            options = {"group": group, "priority": priority, "exclusive": exclusive}
+            options = {"group": group, "priority": priority, "exclusive": exclusive, "where": where}
             await _print_messages(client.queue(queue), printer, stop, options)
 
     try:

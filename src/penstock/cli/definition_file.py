@@ -24,6 +24,7 @@ from penstock.core.recurring import MISSED
 from penstock.core.values import GroupSettings, QueueSettings, Refused, check_name, parse_group_settings, parse_settings
 from penstock.cron import CronCalendar
 from penstock.net.codec import WireBlockCodec
+from penstock.net.selecting import parse_where
 from penstock_client.message import Message
 from penstock_client.outgoing import encode_parts, prepare
 from penstock_client.wire.blocks import decode_block
@@ -162,10 +163,18 @@ def _tables(source: str, where: str, raw: Settings) -> list[tuple[str, Settings]
 def _read_queue(source: str, name: str, table: Settings) -> Queue:
     where = f"queues.{name}"
     groups = {
-        group: _checked(source, f"{where}.groups.{group}", parse_group_settings, settings).as_map()
+        group: _checked(source, f"{where}.groups.{group}", _group_settings, settings).as_map()
         for group, settings in _tables(source, f"{where}.groups", table)
     }
     return Queue(queue_settings(name, _checked(source, where, parse_settings, table).as_map()), groups)
+
+
+def _group_settings(table: Settings) -> GroupSettings:
+    """Read a group's settings; its selector is parsed here as the broker parses it. Raises Refused."""
+    refusal = parse_where(table) if "where" in table else None
+    if refusal:
+        raise Refused(refusal.code, refusal.message)
+    return parse_group_settings(table)
 
 
 def _read_exchange(source: str, name: str, table: Settings) -> Exchange:

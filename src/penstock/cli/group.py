@@ -10,7 +10,18 @@ from penstock.cli import output
 from penstock.cli.confirmation import require_yes
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.messages import plain_value
-from penstock.cli.options import DEFAULT_URL, GroupName, Json, QueueName, RateBurst, RateOption, Url, Yes, rate_of
+from penstock.cli.options import (
+    DEFAULT_URL,
+    GroupName,
+    Json,
+    QueueName,
+    RateBurst,
+    RateOption,
+    Url,
+    Where,
+    Yes,
+    rate_of,
+)
 from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
@@ -75,6 +86,7 @@ def declare(
     ] = "earliest",
     rate: RateOption = None,
     rate_burst: RateBurst = None,
+    where: Where = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -83,7 +95,7 @@ def declare(
 
     async def go(client: "Client") -> "tuple[bool, GroupInfo]":
         handle = client.queue(queue).group(
-            group, mode=mode.value, start=begin, on_dead=on_dead.value, rate=per_s, rate_burst=rate_burst
+            group, mode=mode.value, start=begin, on_dead=on_dead.value, rate=per_s, rate_burst=rate_burst, where=where
         )
         return await handle.declare(), await handle.info()
 

@@ -55,6 +55,7 @@ from penstock.core.queue import SCHEDULED_MARK, Queue
 from penstock.core.recurring import Recurrings
 from penstock.core.schedule import Alarms, Entry, Schedule
 from penstock.core.session import Deadlines, Session
+from penstock.core.sieve import Choice, Sieve
 from penstock.core.values import Refusal
 
 DROP_BLOCKS_MAX: Final = 4096
@@ -170,6 +171,8 @@ class Broker:
         self.delayed_groups: dict[Group, None] = {}
         self.looking: dict[Group, None] = {}
         """Keyed groups that want the keys of more messages: the caller brings them to ``keyed.look_at``."""
+        self.sifting: dict[Sieve | Choice, None] = {}
+        """Selectors that may have something to look at."""
         self.published_queues: dict[Queue, None] = {}
         """Queues with blocks that are not visible yet."""
         self.confirms: list[Confirm] = []

@@ -10,7 +10,9 @@ from penstock.core.keyed import wants_to_look
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.rates import Bucket
+from penstock.core.selectors import Selector
 from penstock.core.session import Consumer, Session
+from penstock.core.sieve import Choice
 from penstock.core.values import EXCEPTIONS_MAX, Refused
 
 
@@ -25,14 +27,25 @@ def consume(
     consumers_max: int,
     priority: int = 0,
     exclusive: bool = False,
+    where: Selector | None = None,
 ) -> Consumer:
-    """Add a consumer to a group. Raises Refused (consumer-exists, limit-reached)."""
+    """Add a consumer to a group; with ``where`` it is handed what that selects. Raises Refused (consumer-exists,
+    limit-reached).
+    """
     if number in session.consumers:
         raise Refused("consumer-exists", f"this connection has a consumer {number} already")
     if len(session.consumers) >= consumers_max:
         raise Refused("limit-reached", f"a connection may have {consumers_max} consumers")
     consumer = Consumer(
-        session, number, group, prefetch_messages, prefetch_bytes, name or session.name, priority, exclusive
+        session,
+        number,
+        group,
+        prefetch_messages,
+        prefetch_bytes,
+        name or session.name,
+        priority,
+        exclusive,
+        Choice(group, where) if where else None,
     )
     session.consumers[number] = consumer
     group.add_consumer(consumer)
@@ -51,6 +64,16 @@ def check_exclusive(group: Group, exclusive: bool) -> None:
             raise Refused("exclusive-consumer", f"{where} has the exclusive consumer {consumer.name!r}")
     if exclusive and group.consumers:
         raise Refused("exclusive-consumer", f"{where} has {len(group.consumers)} consumers already")
+
+
+def check_choice(group: Group, where: Selector | None) -> None:
+    """Only where no order is promised may a consumer choose (SEMANTICS 10). Raises Refused (bad-setting)."""
+    if where is not None and group.settings.mode != "shared":
+        raise Refused(
+            "bad-setting",
+            f"group {group.name!r} hands out in order, mode {group.settings.mode}: its consumers have no selectors;"
+            " give the group one",
+        )
 
 
 def find_consumer(session: Session, number: int) -> Consumer:
@@ -99,6 +122,8 @@ def dispatch(broker: Broker, now_ms: int) -> None:
     """Hand out what is ready, in every group that changed."""
     groups, broker.ready_groups = broker.ready_groups, {}
     for group in groups:
+        if group.sieves:
+            broker.sifting |= dict.fromkeys(group.sieves)
         if group.consumers and not group.paused and not group.queue.paused:
             _dispatch_group(broker, group, now_ms)
 
@@ -184,6 +209,8 @@ def _hand_out(broker: Broker, group: Group, consumer: Consumer, limit: int, now_
 
 def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
     """Give the consumer up to ``limit`` messages of one block; those ready again come first."""
+    if consumer.choice is not None:
+        return _hand_out_chosen(broker, group, consumer, consumer.choice, limit, now_ms)
     returned = group.first_returned()
     if returned is not None:
         return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
@@ -195,11 +222,11 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
         return _hand_out_keyed(broker, group, consumer, limit, now_ms)
     queue, first = group.queue, group.next_offset
     log = queue.log
-    if first >= log.visible or len(group.outstanding) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX:
+    if first >= log.visible or _is_crowded(group):
         return 0
     block = log.block_at(first)
     end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))
-    if group.passed or group.tail_count:
+    if group.passed or group.tail_count or group.sieve is not None:
         end = group.clear_until(end)
     if end <= first:
         return 0
@@ -235,6 +262,31 @@ def _hand_out_keyed(broker: Broker, group: Group, consumer: Consumer, limit: int
     return end - first
 
 
+def _hand_out_chosen(broker: Broker, group: Group, consumer: Consumer, choice: Choice, limit: int, now_ms: int) -> int:
+    """Give the consumer what its selector selects, ahead of the cursor where it has to be."""
+    returned = choice.first_returned()
+    if returned is not None:
+        return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
+    chosen = choice.first_untouched()
+    if chosen is None or _is_crowded(group) or (chosen[0] > group.next_offset and len(group.passed) > EXCEPTIONS_MAX):
+        return 0
+    first, last = chosen
+    block = group.queue.log.block_at(first)
+    end = min(last, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if end <= first:
+        return 0
+    _record_fresh(broker, group)
+    broker.emit(group.durable, Leased(group.queue.number, group.number, first, end))
+    group.unrecorded = group.next_offset
+    _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
+    return end - first
+
+
+def _is_crowded(group: Group) -> bool:
+    """Too many messages differ from "untouched" (SEMANTICS 31)."""
+    return len(group.outstanding) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX
+
+
 def _pass_over(broker: Broker, group: Group) -> None:
     """Move the cursor on over what was passed; that is no part of what was handed out."""
     _record_fresh(broker, group)
@@ -254,7 +306,7 @@ def _hand_out_returned(
     end = min(end, run.end, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
     if end <= first:
         return 0
-    group.take_returned(end)
+    group.take_returned(first, end)
     broker.emit(group.durable, Leased(queue.number, group.number, first, end))
     _lease(broker, group, consumer, block, first, end, attempts, failures, now_ms)
     return end - first

@@ -579,8 +579,10 @@ def _encode_ranges(kind: int, reason: int, queue: int, second: int, ranges: tupl
 
 def _encode_json(fact: DefinitionFact) -> bytes:
     fields: dict[str, Any] = fact._asdict()
-    if isinstance(fact, (Declared, GroupDeclared, Altered, GroupAltered, ExchangeDeclared)):
+    if isinstance(fact, (Declared, Altered, ExchangeDeclared)):
         fields["settings"] = fact.settings.as_map()
+    elif isinstance(fact, (GroupDeclared, GroupAltered)):
+        fields["settings"] = fact.settings.as_json()
     return bytes((_JSON_KINDS[type(fact)],)) + json.dumps(fields).encode()
 
 
@@ -679,7 +681,7 @@ def _decode_json(kind: int, payload: bytes) -> Fact:
     if kind in (DECLARED, ALTERED):
         fields["settings"] = QueueSettings(**fields["settings"])
     elif kind in (GROUP_DECLARED, GROUP_ALTERED):
-        fields["settings"] = GroupSettings(**fields["settings"])
+        fields["settings"] = GroupSettings.from_json(fields["settings"])
     elif kind == PRODUCERS_EXPIRED:
         fields["producers"] = tuple(fields["producers"])
     elif kind == EXCHANGE_DECLARED:

@@ -23,6 +23,7 @@ from penstock.core.keyed import KeyIndex
 from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.rates import Bucket, make_bucket
 from penstock.core.runs import OutstandingRuns
+from penstock.core.sieve import Choice, Sieve
 from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
 
 if TYPE_CHECKING:
@@ -91,7 +92,10 @@ class Group:
         "plain_consumers",
         "queue",
         "returned_count",
+        "returned_total",
         "settings",
+        "sieve",
+        "sieves",
         "state",
         "tail_count",
         "tokens_due_ms",
@@ -106,6 +110,10 @@ class Group:
         self.settings = settings or GroupSettings()
         self.durable = queue.durable and not self.settings.ephemeral
         """Its facts go to the journal."""
+        self.sieve = Sieve(self, self.settings.where) if self.settings.where else None
+        """Not None: only what it has looked at and let through is handed out."""
+        self.sieves: list[Sieve | Choice] = [self.sieve] if self.sieve else []
+        """This one, and those of its consumers."""
         self.declared = False
         """False for a default group that nobody has used yet: it keeps messages only while no other group does."""
         self.deleted = False
@@ -135,6 +143,8 @@ class Group:
         self._due: list[tuple[int, int, int]] = []
         self._tail: list[tuple[int, int, int]] = []
         self.returned_count = 0
+        self.returned_total = 0
+        """Of all times: tells whether anything was given back meanwhile."""
         self.delayed_count = 0
         self.tail_count = 0
         self.dying_count = 0
@@ -154,6 +164,8 @@ class Group:
         if self.index is not None:
             return self.returned_count + self.index.ready_count
         visible = self.queue.log.visible
+        if self.sieve is not None:
+            visible = max(self.sieve.until, self.next_offset)
         fresh = visible - self.next_offset
         if fresh < 0:  # purged before it was durable
             return self.returned_count
@@ -190,6 +202,10 @@ class Group:
             return True
         return self.outstanding.find(offset) is not None
 
+    def is_untouched(self, offset: int) -> bool:
+        """True when nobody was ever handed the message, and it is not done."""
+        return offset >= self.next_offset and offset not in self.passed
+
     def untouched_until(self, offset: int) -> int:
         """Return where the untouched messages end that begin at ``offset``."""
         gaps = self.passed.gaps(offset, self.queue.log.next_offset) if self.passed else ()
@@ -219,6 +235,8 @@ class Group:
         self._look_at_consumers()
 
     def _look_at_consumers(self) -> None:
+        choices = [consumer.choice for consumer in self.consumers if consumer.choice is not None]
+        self.sieves = [self.sieve, *choices] if self.sieve else [*choices]
         same = len({consumer.priority for consumer in self.consumers}) < 2
         self.plain_consumers = same and self.settings.mode != "single"
         if self.settings.mode == "single" and self.active is None and self.consumers:
@@ -347,6 +365,7 @@ class Group:
         """Make messages ready again, each in its own place (I8)."""
         heappush(self._returned, (first, end))
         self.returned_count += end - first
+        self.returned_total += end - first
 
     def delay(self, first: int, end: int, due_ms: int) -> None:
         """Keep messages back until ``due_ms``."""
@@ -373,6 +392,8 @@ class Group:
 
     def clear_until(self, end: int) -> int:
         """Return how far, up to ``end``, untouched messages may be handed out from the cursor on in one run."""
+        if self.sieve is not None:
+            end = min(end, self.sieve.until)
         if self.passed:
             end = min(end, self.passed.first)
         if self._tail:
@@ -390,12 +411,24 @@ class Group:
         """The lowest range that is ready again."""
         return self._returned[0] if self._returned else None
 
-    def take_returned(self, end: int) -> None:
-        """Take the lowest ready-again range up to ``end``."""
-        first, last = heappop(self._returned)
+    def returned(self) -> Sequence[OffsetRange]:
+        """All ranges that are ready again, in no order."""
+        return self._returned
+
+    def take_returned(self, first: int, end: int) -> None:
+        """Take messages that are ready again; those of the lowest range cost least."""
+        returned = self._returned
+        if returned[0][0] == first:
+            _, last = heappop(returned)
+        else:
+            low, last = next(one for one in returned if one[0] <= first < one[1])
+            returned.remove((low, last))
+            heapify(returned)
+            if low < first:
+                heappush(returned, (low, first))
         self.returned_count -= end - first
         if end < last:
-            heappush(self._returned, (end, last))
+            heappush(returned, (end, last))
 
     def take_waiting(self, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
         """Take what nobody holds out of these ranges, the untouched messages included; return it, by offset."""

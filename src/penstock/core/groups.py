@@ -59,7 +59,9 @@ def declare_group(
         _check_nothing_is_lost(queue, name, start)
     fact = GroupDeclared(queue.number, number, name, settings, start, now_ms)
     broker.emit(queue.durable and not settings.ephemeral, fact)
-    return queue.groups[number], True
+    group = queue.groups[number]
+    broker.ready_groups[group] = None
+    return group, True
 
 
 def _new_number(broker: Broker, settings: GroupSettings) -> int:
@@ -103,7 +105,7 @@ def alter_group(broker: Broker, group: Group, changes: dict[str, Any]) -> dict[s
         if name not in GROUP_ALTERABLE:
             able = ", ".join(sorted(GROUP_ALTERABLE))
             raise Refused("bad-setting", f"{name!r} of a group cannot be altered; {able} can. Declare another group")
-    settings = parse_group_settings({**group.settings.as_map(), **changes})
+    settings = parse_group_settings({**group.settings.as_json(), **changes})
     changed = changes_between(group.settings.as_map(), settings.as_map())
     if changed:
         broker.emit(group.durable, GroupAltered(group.queue.number, group.number, settings))

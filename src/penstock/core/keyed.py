@@ -304,11 +304,19 @@ def wants_to_look(group: Group) -> bool:
         return False
     index.next_look = max(index.next_look, group.low_offset)  # what was purged may be gone
     return (
-        index.next_look < group.queue.log.visible
+        _may_be_looked_at(group, index.next_look)
         and index.ready_count < READY_AHEAD
         and index.line_count < LINE_MAX
         and group.may_grow
     )
+
+
+def _may_be_looked_at(group: Group, offset: int) -> bool:
+    """Its block is durable, and the group's selector has let through what it lets through of it."""
+    log = group.queue.log
+    if offset >= log.visible:
+        return False
+    return group.sieve is None or log.block_at(offset).end <= group.sieve.until
 
 
 def look_at(group: Group, first: int, keys: Keys) -> bool:

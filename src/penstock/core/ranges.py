@@ -61,6 +61,15 @@ class RangeSet:
             del self._firsts[:high], self._ends[:high]
         return offset
 
+    def cut_below(self, offset: int) -> None:
+        """Take out everything below ``offset``."""
+        high = bisect_right(self._ends, offset)
+        self.count -= sum(self._ends[:high]) - sum(self._firsts[:high])
+        del self._firsts[:high], self._ends[:high]
+        if self._firsts and self._firsts[0] < offset:
+            self.count -= offset - self._firsts[0]
+            self._firsts[0] = offset
+
     def first_gap(self, first: int, end: int) -> OffsetRange:
         """Return the first part of [first, end) that is not in the set; (end, end) when there is none."""
         index = bisect_right(self._ends, first)
@@ -69,6 +78,13 @@ class RangeSet:
             index += 1
         stop = self._firsts[index] if index < len(self._firsts) else end
         return min(first, end), min(stop, end)
+
+    def first_part(self, first: int, end: int) -> OffsetRange:
+        """Return the first part of [first, end) that is in the set; (end, end) when there is none."""
+        index = bisect_right(self._ends, first)
+        if index == len(self._firsts):
+            return end, end
+        return min(max(first, self._firsts[index]), end), min(self._ends[index], end)
 
     def gaps(self, first: int, end: int) -> list[OffsetRange]:
         """Return the parts of [first, end) that are not in the set."""

@@ -15,6 +15,7 @@ from penstock.core.values import DEADLINE_STEP_MS, Refused
 
 if TYPE_CHECKING:
     from penstock.core.group import Group
+    from penstock.core.sieve import Choice
 from penstock.core.queue import Queue, Stream
 
 _REBUILD_ENTRIES_MIN: Final = 1024
@@ -24,6 +25,7 @@ class Consumer:
     """One subscription of a session: its credit is what it may hold minus what it holds."""
 
     __slots__ = (
+        "choice",
         "exclusive",
         "group",
         "leased_bytes",
@@ -46,6 +48,7 @@ class Consumer:
         name: str,
         priority: int = 0,
         exclusive: bool = False,
+        choice: Choice | None = None,
     ) -> None:
         self.session = session
         self.number = number
@@ -55,6 +58,8 @@ class Consumer:
         self.name = name
         self.priority = priority
         self.exclusive = exclusive
+        self.choice = choice
+        """Not None: it is handed only what this selects."""
         self.leased_messages = 0
         self.leased_bytes = 0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from penstock.core.rates import BURST_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN
+from penstock.core.selectors import Selector, selector_from_json
 
 # Durability levels of a publish, and the names of what a confirm promises.
 SYNCED: Final = 0
@@ -185,8 +186,11 @@ def _check_burst_has_rate(settings: QueueSettings | GroupSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """What a group was declared with. An ephemeral one lives in memory and ends with its last consumer. Where
-    ``on_dead`` is ``hold``, what comes behind a dead message with its key, or in mode ``single`` at all, waits for it.
+    """What a group was declared with.
+
+    An ephemeral one lives in memory and ends with its last consumer. Where ``on_dead`` is ``hold``, what comes behind a
+    dead message with its key, or in mode ``single`` at all, waits for it. One with ``where`` is done with every message
+    that the selector does not select.
     """
 
     mode: str = "shared"
@@ -194,10 +198,22 @@ class GroupSettings:
     on_dead: str = "skip"
     rate_per_s: float | None = None
     rate_burst: int | None = None
+    where: Selector | None = None
 
     def as_map(self) -> dict[str, Any]:
-        """Every setting by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Every setting by name, as people see it: the selector is its text, "" for none."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"where": self.where.text if self.where else ""}
+
+    def as_json(self) -> dict[str, Any]:
+        """Every setting by name, for facts and snapshots."""
+        return self.as_map() | {"where": self.where}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the settings of a fact or snapshot."""
+        where = values["where"]
+        return cls(**values | {"where": where and selector_from_json(where)})
 
 
 def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
@@ -209,6 +225,8 @@ def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
     settings = GroupSettings(**arguments)
     if settings.mode not in MODES:
         raise Refused("bad-setting", f"mode must be one of {', '.join(MODES)}, not {settings.mode!r}")
+    if settings.where is not None and not isinstance(settings.where, Selector):
+        raise Refused("bad-setting", f"where must be a selector, not {settings.where!r}")
     if not isinstance(settings.ephemeral, bool):
         raise Refused("bad-setting", f"ephemeral must be true or false, not {settings.ephemeral!r}")
     if settings.on_dead not in ("skip", "hold"):

@@ -55,6 +55,7 @@ from penstock.engine.looking import Looker
 from penstock.engine.outbox import Outbox
 from penstock.engine.recurrence import Recurrence
 from penstock.engine.scheduler import Scheduler
+from penstock.engine.sifting import Sifter
 from penstock.storage.format import position_of
 from penstock.storage.interface import Batch
 from penstock.storage.journal import Journal
@@ -142,6 +143,7 @@ class Engine:
         self.looker = Looker(self)
         self.scheduler = Scheduler(self)
         self.recurrence = Recurrence(self)
+        self.sifter = Sifter(self)
         self._pending = Pending()
         self._closed: deque[Commit] = deque()
         self._in_flight: Commit | None = None
@@ -312,6 +314,8 @@ class Engine:
             if broker.looking:
                 self.wake()
         self._send()
+        if broker.sifting:
+            self.sifter.step()
         if self.jobs:
             self.jobs = [step for step in self.jobs if not step()]
         if self._pending and not self._in_flight and not self.gathered_bytes:

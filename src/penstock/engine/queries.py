@@ -51,7 +51,7 @@ def read_query(arguments: Arguments) -> Query:
     """Take what is looked for from a request's arguments. Raises Refused (bad-setting)."""
     return Query(
         _checked_state(arguments.optional("state")),
-        _checked_selector(arguments.optional("where")),
+        checked_selector(arguments.optional("where")),
         _checked_text(arguments.optional("text")),
         _checked_key(arguments.optional("key")),
         arguments.number("since_ms", 0),
@@ -59,7 +59,8 @@ def read_query(arguments: Arguments) -> Query:
     )
 
 
-def _checked_selector(where: Any) -> Selector | None:
+def checked_selector(where: Any) -> Selector | None:
+    """Return a selector, which was parsed where it arrived, or None. Raises Refused (bad-setting)."""
     if where is not None and not isinstance(where, Selector):
         raise Refused("bad-setting", f"where must be a selector, not {where!r}")
     return where

@@ -142,6 +142,7 @@ class Recovery:
             if queue.schedule is not None:
                 for position, size_bytes in queue.schedule.kept():
                     count_live(position, size_bytes)
+            engine.broker.ready_groups |= dict.fromkeys(group for group in queue.groups.values() if group.sieve)
         engine.blocks.shared.settle()
         engine.blocks.durable_position = engine.journal.durable_position
 
@@ -237,7 +238,7 @@ def _snapshot_group(group: Group) -> dict[str, Any]:
     return {
         "number": group.number,
         "name": group.name,
-        "settings": group.settings.as_map(),
+        "settings": group.settings.as_json(),
         "declared": group.declared,
         "paused": group.paused,
         "cursor": group.next_offset,
@@ -289,7 +290,7 @@ def _restore_columns(queue: Queue, head: dict[str, Any], columns: list[bytes]) -
 
 
 def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
-    settings = GroupSettings(**state["settings"])
+    settings = GroupSettings.from_json(state["settings"])
     if state["declared"]:
         broker.apply(GroupDeclared(queue.number, state["number"], state["name"], settings, state["cursor"], 0))
     group = queue.groups[state["number"]]

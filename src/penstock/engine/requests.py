@@ -23,6 +23,7 @@ from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call
 from penstock.engine.deadletters import Redrive
 from penstock.engine.exchange_requests import EXCHANGE_COMMANDS
 from penstock.engine.interface import DeliveryOut, StoredBlock
+from penstock.engine.queries import checked_selector
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -138,13 +139,15 @@ def _consume(call: Call) -> dict[str, Any]:
     name = call.arguments.text("name", "")[:255]
     priority = call.arguments.number("priority", 0, -I32_MAX, I32_MAX)
     exclusive = call.arguments.flag("exclusive", False)
+    where = checked_selector(call.arguments.optional("where"))
     credit = _credit(call.engine, call.arguments, 1)
     queue = call.queue()
     broker = call.engine.broker
     group = groups.find_group(queue, group_name) if group_name else groups.default_group(broker, queue, call.now_ms)
     delivery.check_exclusive(group, exclusive)
+    delivery.check_choice(group, where)
     limit = call.engine.limits.consumers_per_session_max
-    delivery.consume(broker, call.session, group, number, *credit, name, limit, priority, exclusive)
+    delivery.consume(broker, call.session, group, number, *credit, name, limit, priority, exclusive, where)
     return {"lease_ms": queue.settings.lease_ms, "queue_id": queue.number, "group_id": group.number}
 
 

@@ -4,6 +4,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.selectors import strategies
 
 from penstock.core import facts
 from penstock.core.facts import (
@@ -33,11 +34,13 @@ from penstock.core.facts import (
     encode,
     stored_header,
 )
+from penstock.core.selectors import Selector
 from penstock.core.values import Failure, GroupSettings, QueueSettings
 
 U64 = st.integers(0, (1 << 64) - 1)
 RANGES = st.lists(st.tuples(U64, U64), max_size=5).map(tuple)
 BLOCKS = st.tuples(U64, U64, st.integers(0, (1 << 32) - 1), U64, U64, st.integers(0, 255), U64, st.binary(max_size=99))
+SELECTORS = st.none() | st.builds(Selector, st.text(), strategies.condition)
 FACTS = st.one_of(
     BLOCKS.map(lambda fields: Published(*fields)),
     BLOCKS.map(lambda fields: Moved(*fields)),
@@ -51,7 +54,7 @@ FACTS = st.one_of(
     st.builds(GroupStateSet, U64, U64, U64, st.text(st.characters(exclude_categories=["Cs"])), st.binary(max_size=60)),
     st.builds(Declared, U64, U64, st.text(), st.builds(QueueSettings), U64),
     st.builds(Deleted, U64),
-    st.builds(GroupDeclared, U64, U64, st.text(), st.builds(GroupSettings), U64, U64),
+    st.builds(GroupDeclared, U64, U64, st.text(), st.builds(GroupSettings, where=SELECTORS), U64, U64),
     st.builds(GroupDeleted, U64, U64),
     st.builds(Altered, U64, st.builds(QueueSettings)),
     st.builds(GroupAltered, U64, U64, st.builds(GroupSettings)),

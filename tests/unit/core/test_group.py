@@ -49,7 +49,7 @@ def test_what_comes_back_is_ready_in_offset_order() -> None:
         group.give_back(first, end)
     taken = []
     while (lowest := group.first_returned()) is not None:
-        group.take_returned(lowest[0] + 1)
+        group.take_returned(lowest[0], lowest[0] + 1)
         taken.append(lowest[0])
     assert taken == [1, 3, 4, 6, 7]
 

@@ -120,7 +120,7 @@ def test_a_group_that_makes_no_sense_is_refused(
     assert refused_code(core.group, core.queue(durable=durable), name, **settings) == code
 
 
-@pytest.mark.parametrize("arguments", [{"mode": "loud"}, {"ephemeral": 1}, {"colour": "red"}])
+@pytest.mark.parametrize("arguments", [{"mode": "loud"}, {"ephemeral": 1}, {"where": "a = 1"}, {"colour": "red"}])
 def test_a_wrong_setting_is_named(arguments: dict[str, object]) -> None:
     with pytest.raises(Refused) as refused:
         parse_group_settings(arguments)

@@ -24,11 +24,26 @@ def test_it_is_the_set_of_what_was_added(added: list[tuple[int, int]], first: in
     assert bool(ranges) == bool(expected)
     assert all((offset in ranges) == (offset in expected) for offset in range(50))
     assert ranges.count_below(end) == len([offset for offset in expected if offset < end])
+    assert ranges.first_gap(first, end) == (ranges.gaps(first, end) or [(end, end)])[0]
     gaps = [offset for gap in ranges.gaps(first, end) for offset in range(*gap)]
     assert gaps == [offset for offset in range(first, end) if offset not in expected]
     parts = list(ranges)
     assert all(before[1] < after[0] for before, after in pairwise(parts)), "never adjacent"
     assert len(ranges) == len(parts)
+
+
+@given(added=RANGES, offset=st.integers(0, 50), size=st.integers(0, 45))
+def test_cutting_takes_out_what_is_below(added: list[tuple[int, int]], offset: int, size: int) -> None:
+    ranges = RangeSet(added)
+    expected = {one for one in offsets(ranges) if one >= offset}
+    ranges.cut_below(offset)
+    assert offsets(ranges) == expected
+    assert ranges.count == len(expected)
+    end = offset + size
+    first, last = ranges.first_part(offset, end)
+    within = sorted(one for one in expected if one < end)
+    assert (first, last) == (end, end) if not within else first == within[0] and set(range(first, last)) <= expected
+    assert last == end or last not in expected
 
 
 @given(added=RANGES, offset=st.integers(0, 50))

@@ -41,6 +41,7 @@ class Subscription(NamedTuple):
     exclusive: bool = False
     declaration: dict[str, Any] | None = None
     """Of an ephemeral group: it is declared again on every connection, since it ends with its last consumer."""
+    where: str | None = None
 
 
 class Consumer:
@@ -76,6 +77,7 @@ class Consumer:
             "name": subscription.name,
             "priority": subscription.priority,
             "exclusive": subscription.exclusive,
+            **({"where": subscription.where} if subscription.where else {}),
         }
         if subscription.declaration is not None:
             await link.request(FrameType.GROUP_DECLARE, subscription.declaration)

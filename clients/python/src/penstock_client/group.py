@@ -28,6 +28,7 @@ class GroupInfo(NamedTuple):
     mode: str
     ephemeral: bool
     on_dead: str
+    where: str
     paused: bool
     ready: int
     scheduled: int
@@ -38,6 +39,7 @@ class GroupInfo(NamedTuple):
     acked: int
     redelivered: int
     dead_lettered: int
+    filtered: int
     next_offset: int
     low_offset: int
     rate: float | None
@@ -70,8 +72,8 @@ class Group:
     async def declare(self) -> bool:
         """Have the group exist; True when it is new.
 
-        Raises SettingsDiffer when it exists with other settings, UnknownQueue, and QueueNotEmpty when it would be the
-        queue's first and begin behind messages that nobody would ever get then.
+        Raises BadSelector, UnknownQueue, SettingsDiffer when it exists with other settings, and QueueNotEmpty when it
+        would be the queue's first and begin behind messages that nobody would ever get then.
         """
         reply = await self._client.call(FrameType.GROUP_DECLARE, {**self._address, **self._settings})
         return bool(reply["created"])
@@ -84,11 +86,12 @@ class Group:
         name: str = "",
         priority: int = 0,
         exclusive: bool = False,
+        where: str | None = None,
     ) -> Messages:
         """Consume, as ``queue.consume`` does. An ephemeral group is declared by that, again after every reconnect."""
         declaration = {**self._address, **self._settings} if self._settings.get("ephemeral") else None
         subscription = Subscription(
-            self.queue, prefetch, prefetch_bytes, name, self.name, priority, exclusive, declaration
+            self.queue, prefetch, prefetch_bytes, name, self.name, priority, exclusive, declaration, where
         )
         return Messages(self._client, subscription)
 
@@ -148,9 +151,12 @@ def group_settings(
     on_dead: str | None = None,
     rate: Rate | None = None,
     rate_burst: int | None = None,
+    where: str | None = None,
 ) -> dict[str, Any]:
     """Return the settings of a declaration, those that were given."""
     settings: dict[str, Any] = {}
+    if where is not None:
+        settings["where"] = where
     if mode is not None:
         settings["mode"] = mode
     if on_dead is not None:

@@ -282,15 +282,17 @@ class Queue:
         name: str = "",
         priority: int = 0,
         exclusive: bool = False,
+        where: str | None = None,
     ) -> Messages:
         """Consume: ``async with queue.consume() as messages: async for message in messages: ...``.
 
         ``group`` names a declared group; without, it is the default group that every plain consumer shares.
         ``prefetch`` messages (and ``prefetch_bytes``) at the most are held unacknowledged; ``name`` is how failure
         histories call this consumer. Those of higher ``priority`` get messages as long as they have credit, lower ones
-        what they leave. ``exclusive``: the group's only consumer, or ExclusiveConsumer.
+        what they leave. ``exclusive``: the group's only consumer, or ExclusiveConsumer. With ``where``, a selector, it
+        gets only what that selects and leaves the rest to others (mode ``shared``); BadSelector.
         """
-        subscription = Subscription(self.name, prefetch, prefetch_bytes, name, group, priority, exclusive)
+        subscription = Subscription(self.name, prefetch, prefetch_bytes, name, group, priority, exclusive, where=where)
         return Messages(self._client, subscription)
 
     # -- groups --------------------------------------------------------------------------------------------------------
@@ -305,6 +307,7 @@ class Queue:
         on_dead: str | None = None,
         rate: Rate | None = None,
         rate_burst: int | None = None,
+        where: str | None = None,
     ) -> Group:
         """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
 
@@ -314,10 +317,12 @@ class Queue:
         ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name. ``on_dead="hold"``
         keeps the order when a message dies: what is behind it waits until it is redriven, or its dead letter removed.
         ``rate`` and ``rate_burst`` bound what its consumers are handed, as in ``declare``; those of "" are the queue's.
+        With ``where``, a selector, it is done with every message that is not selected: ``filtered`` in its info counts
+        them.
         """
         if ephemeral and not name:
             name = ephemeral_name()
-        settings = group_settings(mode, start, ephemeral, on_dead, rate, rate_burst)
+        settings = group_settings(mode, start, ephemeral, on_dead, rate, rate_burst, where)
         return Group(self._client, self.name, name, settings)
 
     async def groups(self) -> list[GroupInfo]:
