@@ -123,6 +123,7 @@ class Broker:
             recovery.restore(snapshot.parts)
         for batch in journal.replay():
             recovery.replay(batch)
+        recovery.check_end(snapshot.position if snapshot else 0, str(data.journal_path))
         if storage.disk_reserve_bytes and not data.keep_reserve(storage.disk_reserve_bytes):
             self.log.warning("no room for the disk reserve", advice="free space, or acks may fail on a full disk")
         self._accept(journal)

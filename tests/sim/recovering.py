@@ -44,6 +44,7 @@ def recover(fs: SimFileSystem, options: Options, boot_epoch: int, clock_ms: Call
     for batch in journal.replay():
         recovery.replay(batch)
         end = max(end, batch.end)
+    recovery.check_end(snapshot.position if snapshot else 0, "journal")
     journal.accept()
     recovery.finish()
     return Recovered(engine, Housekeeping(engine, journal, snapshots, options.segment_bytes), end)

@@ -130,7 +130,11 @@ def _drain(world: World) -> None:
 
 def _drain_all_but(world: World, pinned: set[str]) -> None:
     drainer = world.clients[0]
-    for _ in range(_ROUNDS_MAX):
+    rounds_left, fewest = _ROUNDS_MAX, _open_count(world, pinned)
+    while rounds_left:
+        rounds_left -= 1
+        if _open_count(world, pinned) < fewest:  # a rate hands out one by one
+            rounds_left, fewest = _ROUNDS_MAX, _open_count(world, pinned)
         connection = drainer.connection or drainer.connect()
         for name in sorted(set(world.shadow.names) - pinned):
             for group in world.shadow.names[name].keepers():

@@ -57,6 +57,7 @@ from penstock.core.runs import RunState
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.values import Failure, GroupSettings, QueueSettings
 from penstock.engine.exchange_snapshots import exchange_fingerprints, restore_part
+from penstock.storage.errors import Damaged
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -78,6 +79,7 @@ class Recovery:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._applied: dict[int, int] = {}
+        self._end = 0
         self.last_ms = 0
         self.record_count = 0
 
@@ -101,6 +103,7 @@ class Recovery:
     def replay(self, batch: RecoveredBatch) -> None:
         """Apply one batch of facts."""
         self.last_ms = max(self.last_ms, batch.time_ms)
+        self._end = batch.end
         self.record_count += len(batch.records)
         broker = self._engine.broker
         queues, applied = broker.queues, self._applied
@@ -129,6 +132,21 @@ class Recovery:
             else:
                 self._replay_definition(position, payload)
         broker.dropped.clear()
+
+    def check_end(self, snapshot_position: int, path: str) -> None:
+        """Raise Damaged, naming the journal at ``path``, when it ends before something that the snapshot knows.
+
+        That was durable when the snapshot was written. To go on would mix two pasts, and what is recorded next would
+        be at positions that the snapshot's queues take for applied (I18).
+        """
+        end = max(self._end, snapshot_position)
+        if max(self._applied.values(), default=0) > end:
+            raise Damaged(
+                "the journal ends before what the newest snapshot was taken from: its end was damaged or lost."
+                " Restore a backup; or move the newest snapshot away, to start without what came after this",
+                path=path,
+                position=end,
+            )
 
     def finish(self) -> None:
         """Everything is applied: make it ready to serve."""

@@ -144,6 +144,7 @@ class Bench:
             self.recovery.restore(snapshot.parts)
         for batch in self.journal.replay():
             self.recovery.replay(batch)
+        self.recovery.check_end(position, "journal")
         self.journal.accept()
         self.recovery.finish()
         self.housekeeping = Housekeeping(self.engine, self.journal, self.snapshots, SEGMENT_BYTES)
