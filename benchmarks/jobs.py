@@ -40,6 +40,8 @@ class Job:
     """Publish through a topic exchange that is bound to the queue (Penstock)."""
     awaiting: bool = False
     """The message handler awaits (yields to the event loop) once per message."""
+    stuck: bool = False
+    """Beside it, producers wait for room in another queue (Penstock)."""
 
 
 @dataclass(frozen=True, slots=True)

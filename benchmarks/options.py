@@ -5,7 +5,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-PARTS = ("load", "latency", "confirm", "requests", "connections", "queues", "backlog", "features")
+PARTS = ("load", "latency", "confirm", "requests", "connections", "bounds", "queues", "backlog", "features")
 
 
 @dataclass(frozen=True, slots=True)

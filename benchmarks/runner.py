@@ -13,6 +13,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios import (
     Visit,
     backlog,
+    bounds,
     confirm,
     connections,
     features,
@@ -30,11 +31,12 @@ _MEASURES: Final[dict[str, Callable[[Visit], None]]] = {
     "load": load.measure,
     "requests": requests.measure,
     "connections": connections.measure,
+    "bounds": bounds.measure,
     "queues": queues.measure,
     "backlog": backlog.measure,
     "features": features.measure,
 }
-_EVERY_ROUND: Final = ("confirm", "latency", "load", "requests", "connections", "features")
+_EVERY_ROUND: Final = ("confirm", "latency", "load", "requests", "connections", "bounds", "features")
 _ON_A_FRESH_BROKER: Final = ("queues", "backlog")
 """Parts that leave so much behind that they run once, each on a broker of its own."""
 

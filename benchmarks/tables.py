@@ -107,6 +107,17 @@ TABLES: Final = (
         every_body_size=False,
     ),
     Table(
+        "Beside a queue at its bound",
+        "Penstock, through the client: one pipelined producer of a queue, alone, and while four producers wait for room"
+        " in another queue, one of them in the same client. The share is of two loads that followed each other.",
+        (
+            Column("bounds_alone", "alone, publish/s"),
+            Column("bounds_beside", "beside it, publish/s"),
+            Column("bounds_share", "share, %"),
+        ),
+        every_body_size=False,
+    ),
+    Table(
         "Memory and start",
         "Resident memory of the broker process, idle after start and at its peak under the loads above; seconds from"
         " starting the process to accepting connections on an empty directory.",

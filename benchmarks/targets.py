@@ -1,4 +1,4 @@
-"""The six targets: what was to be reached, what was, and whether that meets it."""
+"""The seven targets: what was to be reached, what was, and whether that meets it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +17,7 @@ BACKLOG_DRAIN_SHARE_MIN = 0.6
 BACKLOG_RESTART_S_MAX = 5.0
 SPREAD_TIMES_BEST_PEER = 2.0
 IDLE_QUEUE_BYTES_MAX = 4096.0
+BESIDE_FULL_QUEUE_SHARE_MIN = 90.0
 
 _PENSTOCK = "penstock"
 _PEERS = [name for name in SYSTEMS if name != _PENSTOCK]
@@ -136,4 +137,7 @@ def judge(results: Results) -> list[Row]:
         by.times_best("6", f"{spread}, SDK", "client_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
         by.times_best("6", f"{spread}, raw", "raw_spread", _SYNCED_PEERS, SPREAD_TIMES_BEST_PEER),
         by.at_most("6", idle, "idle_queue_bytes", IDLE_QUEUE_BYTES_MAX, "{:,.0f} B"),
+        by.at_least(
+            "7", "publish beside a queue at its bound", "bounds_share", BESIDE_FULL_QUEUE_SHARE_MIN, "{:.0f} % of alone"
+        ),
     ]

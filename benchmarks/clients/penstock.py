@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from benchmarks.clients.base import OnBody
+from benchmarks.clients.stuck import StuckProducers
 from benchmarks.jobs import Job, Tally
 from penstock_client import Client, connect
 
@@ -19,14 +20,21 @@ class PenstockClient:
         self._awaiting = job.awaiting
         self._separate = job.separate
         self._topic = job.topic
+        self._stuck_beside = job.queue if job.stuck else ""
+        self._stuck: StuckProducers | None = None
         self._client: Client
 
     async def open(self) -> None:
         """Connect."""
         self._client = await connect(self._url)
+        if self._stuck_beside:
+            self._stuck = StuckProducers(self._url, self._client, self._stuck_beside)
+            await self._stuck.wait()
 
     async def close(self) -> None:
         """Disconnect."""
+        if self._stuck:
+            await self._stuck.end()
         await self._client.close()
 
     async def declare(self, queue: str) -> None:

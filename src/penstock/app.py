@@ -27,9 +27,10 @@ from penstock.engine.engine import Engine
 from penstock.engine.housekeeping import Housekeeping
 from penstock.engine.interface import EngineLimits
 from penstock.engine.recovery import Recovery
+from penstock.engine.watermarks import Marks, Probes, Watermarks
 from penstock.failures import EXIT_OK, EXIT_SOFTWARE, Failure, describe
 from penstock.net.codec import WireBlockCodec
-from penstock.net.hub import Hub, NetOptions
+from penstock.net.hub import Hub, NetOptions, rss_bytes
 from penstock.net.server import Server
 from penstock.observe.logging import forward_standard_logging, make_logger
 from penstock.storage.directory import DataDirectory
@@ -54,6 +55,7 @@ CLOCK_BEHIND_MS_MAX: Final = 1_000
 """How far the wall clock may be behind the journal's last time without a warning: two clocks are never quite equal."""
 
 EXPIRE_PRODUCERS_S: Final = 3600.0
+CHECK_WATERMARKS_S: Final = 1.0
 
 Clock = Callable[[], int]
 """Returns milliseconds since 1970; never runs backward."""
@@ -69,11 +71,14 @@ class Broker:
         *,
         fs: "FileSystem | None" = None,
         make_clock: Callable[[int], Clock] = BrokerClock,
+        probes: Probes | None = None,
     ) -> None:
         """Lock the data directory and recover what is in it; needs a running loop. Raises StorageError.
 
-        ``make_clock`` gets the time of the last recovered fact, ms since 1970, and returns the broker's clock.
+        ``make_clock`` gets the time of the last recovered fact, ms since 1970, and returns the broker's clock. Without
+        ``probes`` the watermarks follow the machine; the disk's does so only where the file system is the machine's.
         """
+        real_disk = fs is None
         fs = fs or RealFileSystem()
         self.settings = settings
         self.log = log
@@ -81,6 +86,7 @@ class Broker:
         self._stop_wanted = asyncio.Event()
         self._stopped = False
         self._expiry_timer: asyncio.TimerHandle | None = None
+        self._watermark_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.data = _open_data_directory(fs, str(settings.storage.data_dir))
         try:
@@ -88,6 +94,15 @@ class Broker:
         except BaseException:
             self.data.close()
             raise
+        self.watermarks = Watermarks(
+            self.engine.broker,
+            Marks(
+                settings.storage.disk_free_bytes_min if real_disk or probes else 0,
+                settings.limits.memory_bytes_max,
+            ),
+            probes or Probes(partial(free_bytes, self.data.path), rss_bytes),
+            self._on_watermark,
+        )
         self.hub = self._make_hub()
         self.server = Server(self.hub)
         self.driver = Driver(
@@ -157,13 +172,14 @@ class Broker:
             version=__version__,
             boot_epoch=self.data.boot_epoch,
             data_dir=self.data.path,
-            more_status=lambda: {"last_sync_us": self.driver.last_sync_us},
+            more_status=lambda: {"last_sync_us": self.driver.last_sync_us} | self.watermarks.status(),
         )
 
     async def listen(self) -> list[tuple[str, int]]:
         """Accept connections; return the addresses. Raises OSError or ListenRefusedError."""
         addresses = await self.server.listen(self.settings.server.host, self.settings.server.port)
         self._expire_producers()
+        self._check_watermarks()
         return addresses
 
     def want_stop(self) -> None:
@@ -179,8 +195,9 @@ class Broker:
         if self._stopped:
             return
         self._stopped = True
-        if self._expiry_timer:
-            self._expiry_timer.cancel()
+        for timer in (self._expiry_timer, self._watermark_timer):
+            if timer:
+                timer.cancel()
         self.server.stop_accepting()
         timeout_s = FAILED_STOP_S if self.failure else self.settings.server.stop_timeout_ms / 1000
         ends_at = self._loop.time() + timeout_s
@@ -199,6 +216,13 @@ class Broker:
 
     def _on_storage_failure(self, error: Exception) -> None:
         self.fail(describe(error, self.settings))
+
+    def _on_watermark(self, change: str) -> None:
+        self.log.warning("watermark", reason=change)
+
+    def _check_watermarks(self) -> None:
+        self.watermarks.check()
+        self._watermark_timer = self._loop.call_later(CHECK_WATERMARKS_S, self._check_watermarks)
 
     def _expire_producers(self) -> None:
         self.engine.expire_idle_producers()
@@ -260,6 +284,12 @@ def _on_unhandled(broker: Broker, loop: asyncio.AbstractEventLoop, context: dict
     own = "transport" in context or "protocol" in context
     if isinstance(error, AssertionError) or not (own or error is None or isinstance(error, OSError)):
         broker.fail(Failure(EXIT_SOFTWARE, f"internal error: {error!r}; nothing confirmed is lost, please report this"))
+
+
+def free_bytes(path: str) -> int:
+    """Return how much of the disk under ``path`` an ordinary process may still take."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
 
 
 def _open_data_directory(fs: "FileSystem", path: str) -> DataDirectory:

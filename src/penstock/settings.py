@@ -81,6 +81,7 @@ class StorageSettings(_Section):
     snapshot_bytes: Bytes = Field(default=256 * MIB, ge=MIB)
     cache_bytes: Bytes = Field(default=64 * MIB, ge=MIB)
     disk_reserve_bytes: Bytes = Field(default=64 * MIB, ge=0)
+    disk_free_bytes_min: Bytes = Field(default=64 * MIB, ge=0)
 
     @model_validator(mode="after")
     def _reserve_covers_a_segment(self) -> Self:
@@ -105,6 +106,7 @@ class LimitSettings(_Section):
     producer_idle_days: int = Field(default=7, ge=1, le=3650)
     window_messages: int = Field(default=100_000, ge=1, le=1_000_000)
     window_bytes: Bytes = Field(default=32 * MIB, ge=64 * KIB, le=GIB)
+    memory_bytes_max: Bytes = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _window_holds_one_message(self) -> Self:

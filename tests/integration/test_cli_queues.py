@@ -148,3 +148,27 @@ def test_a_rate_is_declared_and_shown(broker: Broker) -> None:
     done = broker.run("queue", "declare", "rated", "--rate", "fast")
     assert (done.exit_code, done.stderr.count("\n")) == (64, 1)
     assert "'fast' is no rate" in done.stderr
+
+
+def test_a_queue_with_a_bound_shows_how_full_it_is(broker: Broker) -> None:
+    bounds = ("--max-messages", "2", "--max-bytes", "1000000")
+    broker.declare("small", *bounds, "--overflow", "drop-newest", "--overflow-dead-letter")
+    confirms = broker.lines("publish", "small", "one", "two", "three")
+    assert [confirm["dropped"] for confirm in confirms] == [False, False, True]
+    shown = broker.json("queue", "show", "small")
+    assert (shown["max_messages"], shown["max_bytes"], shown["overflow"]) == (2, 1_000_000, "drop_newest")
+    assert (shown["messages"], shown["dropped_newest"], shown["dead"]) == (2, 1, 1)
+
+
+def test_a_queue_that_rejects_ends_a_publish_with_a_code_to_try_again(broker: Broker) -> None:
+    broker.declare("rejecting", "--max-messages", "1", "--overflow", "reject")
+    done = broker.run("publish", "rejecting", "one", "two")
+    assert done.exit_code == 75
+    assert "at its bound" in done.stderr
+
+
+def test_a_queue_that_drops_the_oldest_is_declared_and_shown(broker: Broker) -> None:
+    broker.declare("latest", "--max-messages", "1", "--max-age", "60", "--overflow", "drop-oldest")
+    broker.lines("publish", "latest", "one", "two")
+    shown = broker.json("queue", "show", "latest")
+    assert (shown["messages"], shown["dropped"], shown["max_age"], shown["overflow"]) == (1, 1, 60, "drop_oldest")

@@ -14,6 +14,7 @@ from penstock_client import (
     PublishFailed,
     PublishRefused,
     QueueDeleted,
+    QueueFull,
     QueueInfo,
     ReceivedMessage,
     SettingsDiffer,
@@ -342,7 +343,7 @@ async def test_cancelling_at_any_moment_leaves_the_client_whole(client: Client, 
         await running
     await jobs.publish(b"last")
     await client.producer.settled()
-    assert client.producer.unconfirmed_messages == 0
+    assert client.producer.window.messages == 0
     seen = 0
     async with jobs.consume() as messages:
         while (await jobs.info()).messages:
@@ -378,3 +379,60 @@ async def test_a_publisher_counts_duplicates(client: Client) -> None:
             await publisher.send(Message(b"x", message_id=str(number % 1500)))
     assert (publisher.confirmed_count, publisher.duplicate_count) == (2000, 500)
     assert (await client.queue("unique").info()).messages == 1500
+
+
+async def test_a_full_queue_lets_its_producers_wait_and_no_others(client: Client) -> None:
+    full, other = client.queue("full"), client.queue("other")
+    await full.declare(max_messages=2)
+    await other.declare()
+    waiting = asyncio.create_task(full.publish_many([b"%d" % number for number in range(5)]))
+    confirms = await other.publish_many([b"x"] * 5000)
+    assert len(confirms) == 5000
+    assert not waiting.done()
+    info = await full.info()
+    assert (info.stalled_producers, info.messages, info.max_messages) == (1, 5, 2)
+    async with full.consume(prefetch=1) as messages:
+        async for message in messages:
+            await message.ack(confirm=True)
+            if message.offset == 2:
+                break
+    assert [one.offset for one in await waiting] == [0, 1, 2, 3, 4]
+
+
+async def test_a_queue_that_rejects_says_that_it_is_full(client: Client) -> None:
+    queue = client.queue("full")
+    await queue.declare(max_messages=2, overflow="reject")
+    with pytest.raises(QueueFull):
+        await queue.publish_many([b"0", b"1", b"2"])
+    assert await bodies(client, "full") == [b"0", b"1"]
+
+
+async def test_what_a_full_queue_drops_is_in_its_dead_letters(client: Client) -> None:
+    queue = client.queue("full")
+    await queue.declare(max_messages=1, overflow="drop_newest", overflow_dead_letter=True)
+    confirms = await queue.publish_many([b"0", b"1"])
+    assert [(one.offset, one.dropped) for one in confirms] == [(0, False), (None, True)]
+    [dead] = [message.dead async for message in client.queue("full.dead").peek()]
+    assert dead is not None
+    assert (dead.queue, dead.offset, dead.reason) == ("full", None, "dropped: the queue was full")
+    assert (await queue.info()).dropped_newest == 1
+
+
+async def test_a_queue_that_drops_the_oldest_keeps_what_is_new(client: Client) -> None:
+    queue = client.queue("latest")
+    await queue.declare(max_messages=3, overflow="drop_oldest", max_age=3600)
+    await queue.publish_many([b"%d" % number for number in range(10)])
+    assert await bodies(client, "latest") == [b"7", b"8", b"9"]
+    info = await queue.info()
+    assert (info.dropped, info.max_age, info.messages) == (7, 3600, 3)
+
+
+async def test_what_nobody_takes_in_time_is_dropped(client: Client, test_broker: TestBroker) -> None:
+    queue = client.queue("fresh")
+    await queue.declare(max_age=60, overflow_dead_letter=True)
+    await queue.publish(b"old")
+    test_broker.clock.advance(61)
+    assert (await queue.info()).messages == 0
+    [dead] = [message.dead async for message in client.queue("fresh.dead").peek()]
+    assert dead is not None
+    assert (dead.offset, dead.reason) == (0, "dropped: too old")

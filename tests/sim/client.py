@@ -16,7 +16,15 @@ from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
 from penstock.core.transacting import Transaction
-from penstock.core.values import REFUSED, SYNCED, WRITTEN, Refusal
+from penstock.core.values import (
+    DROP_OLDEST,
+    DROPPED_NEWEST,
+    REFUSED,
+    STORED,
+    SYNCED,
+    WRITTEN,
+    Refusal,
+)
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
 from penstock_client.wire.blocks import decode_routing
 
@@ -113,6 +121,19 @@ class Connection:
             history.relied_on(expected.position, "I2", f"confirm {expected}")
         elif expected.level == WRITTEN and expected.position >= history.written_end:
             raise Violation("I2", f"confirm {expected} left before it was written ({history.written_end:#x})")
+
+    def check_room(self, expected: Expected, name: str, uid: int) -> None:
+        """A queue at its bound lets its producers wait (I13)."""
+        queue = self.world.shadow.names.get(name)
+        if queue is None or queue.filled_otherwise or expected.status != STORED or not queue.settings.max_messages:
+            return
+        if queue.settings.overflow == DROP_OLDEST:  # see dropping.py
+            return
+        if self.world.history.identity.get((queue.number, expected.offset)) != uid:
+            return  # it was stored in an earlier queue of that name
+        before = sum(offset < expected.offset + expected.message_count for offset in queue.needed())
+        if before > queue.settings.max_messages:
+            raise Violation("I13", f"{expected} left with {before} messages in {queue.name}: {queue.settings}")
 
     def deliver(self, entries: list[DeliveryOut]) -> None:
         """Messages arrive: as handed out, in that order, as they were published (I6, I7)."""
@@ -326,9 +347,13 @@ class Connection:
         world.probe.look_at_memory()
         world.probe.stored.clear()
         asking = [index for index, sent in enumerate(blocks) if sent.asks]
+        world.probe.publishing = True
         world.engine.publish(self.session, entries, asking)
+        world.probe.publishing = False
         for expected in world.shadow.publish(self.session, entries, world.probe.stored, world.now_ms):
             self.expected[expected.route].append(expected)
+            if expected.status == DROPPED_NEWEST:
+                self._note_dropped(blocks, expected)
         world.probe.stored.clear()
 
     def answer(self, entries: list[ReplyIn], answered: bool) -> None:
@@ -359,6 +384,14 @@ class Connection:
             check_states(world.shadow, transaction.writes)
             asked.wanted, asked.position = {"placed": placed}, probe.last_position
         probe.adopt()
+
+    def _note_dropped(self, blocks: list[Sent], expected: Expected) -> None:
+        """A re-send after a crash may drop them, and bury them, once more: their dead letters have no original."""
+        for sent in blocks:
+            first = expected.first_sequence - sent.first_sequence
+            if sent.queue == self.streams[expected.route] and 0 <= first < len(sent.uids):
+                uids = sent.uids[first : first + expected.message_count]
+                self.world.history.resent |= dict.fromkeys(uids)
 
     def settle(self, outcome: int, ranges: list[TagRange], duration_ms: int, reason: str, answered: bool) -> None:
         """Settle ranges of tags, valid or not."""
@@ -468,7 +501,9 @@ class Client:
         for sent in self.unconfirmed:
             first = expected.first_sequence - sent.first_sequence
             if sent.queue == stream and 0 <= first < len(sent.uids):
-                if expected.status != REFUSED and expected.kept:
+                assert self.connection is not None
+                self.connection.check_room(expected, stream, sent.uids[first])
+                if expected.status not in (REFUSED, DROPPED_NEWEST) and expected.kept:
                     self.world.check_confirmed(sent.uids[first : first + expected.message_count], expected)
                 sent.confirmed_count += expected.message_count
                 if sent.confirmed_count == len(sent.uids):

@@ -84,6 +84,7 @@ def compare_queue(broker: Broker, queue: Queue, mine: ShadowQueue) -> None:
             _compare_found(broker, group, mine.groups[number])
     streams = {producer: stream.last_sequence for producer, stream in queue.streams.items() if stream.last_sequence}
     _compare_ids(queue, mine)
+    _same("I12", f"{mine.name} dropped newest", queue.dropped_newest, mine.dropped_newest)
     _same("I9", f"{mine.name} streams", streams, {p: s.last for p, s in mine.streams.items() if s.last})
 
 

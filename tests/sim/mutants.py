@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
-from penstock.core import delivery, intake, scheduling, settling, transacting
-from penstock.core.broker import Broker, Delivery
+from penstock.core import delivery, dropping, intake, scheduling, settling, transacting
+from penstock.core.bounds import room
+from penstock.core.broker import Broker, Confirm, Delivery
 from penstock.core.dedup import DedupWindow
-from penstock.core.facts import Due, Fact, Fired
+from penstock.core.facts import Due, Fact, Fired, Overflowed, Repeated
 from penstock.core.group import Group
 from penstock.core.operands import Fields
 from penstock.core.queue import Queue, Stream
@@ -21,8 +22,9 @@ from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice, Sieve
-from penstock.core.values import ACK, REPLY_PREFIX
+from penstock.core.values import ACK, REPLY_PREFIX, STORED
 from penstock.engine import recovery, replies
+from penstock.engine.backpressure import Backpressure
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
 from penstock.engine.recovery import Recovery as EngineRecovery
@@ -189,7 +191,94 @@ def ids_kept_for_ever() -> Iterator[None]:
 @contextmanager
 def duplicates_leave_no_trace() -> Iterator[None]:
     """A duplicate by its id does not use up its sequence."""
-    with patch.object(intake, "_note_repeated", lambda *_: None):
+    original = Broker.emit
+
+    def emit(self: Broker, durable: bool, fact: Fact) -> None:
+        if not isinstance(fact, Repeated):
+            original(self, durable, fact)
+
+    with patch.object(Broker, "emit", emit):
+        yield
+
+
+@contextmanager
+def confirms_do_not_wait_for_room() -> Iterator[None]:
+    """A queue at its bound confirms as if it were not."""
+    with patch.object(Backpressure, "take", lambda _self, confirms: confirms):
+        yield
+
+
+@contextmanager
+def held_confirms_are_overtaken() -> Iterator[None]:
+    """Only what is stored waits for room; refusals and duplicates behind it do not."""
+    original = Backpressure.take
+
+    def take(self: Backpressure, confirms: list[Confirm]) -> list[Confirm]:
+        leaving = original(self, [one for one in confirms if one.status == STORED])
+        return leaving + [one for one in confirms if one.status != STORED]
+
+    with patch.object(Backpressure, "take", take):
+        yield
+
+
+@contextmanager
+def held_confirms_are_forgotten() -> Iterator[None]:
+    """Room that consumers make is not noticed."""
+    with patch.object(Backpressure, "release", lambda _self: None):
+        yield
+
+
+@contextmanager
+def room_for_one_more() -> Iterator[None]:
+    """A queue that rejects or drops takes one message beyond its bound."""
+    with patch.object(intake, "room", lambda queue, unit_bytes: room(queue, unit_bytes) + 1):
+        yield
+
+
+@contextmanager
+def dropping_takes_leased() -> Iterator[None]:
+    """The oldest is dropped, whoever holds it."""
+
+    def loose_ranges(self: Group) -> list[tuple[int, int]]:
+        return self.open_ranges(dying=True)
+
+    def take_loose(self: Group, first: int, end: int) -> list[tuple[int, int]]:
+        cut = [(max(first, low), min(end, high)) for low, high in self.open_ranges(dying=True)]
+        return [part for part in cut if part[0] < part[1]]
+
+    with patch.object(Group, "loose_ranges", loose_ranges), patch.object(Group, "take_loose", take_loose):
+        yield
+
+
+@contextmanager
+def the_newest_is_dropped_as_oldest() -> Iterator[None]:
+    """What waits longest is kept."""
+    original = Group.loose_ranges
+
+    def loose_ranges(self: Group) -> list[tuple[int, int]]:
+        return [(end - 1, end) for _, end in original(self)[-1:]]
+
+    with patch.object(Group, "loose_ranges", loose_ranges):
+        yield
+
+
+@contextmanager
+def nothing_grows_old() -> Iterator[None]:
+    """No message is dropped for its age."""
+    with patch.object(dropping, "drop_aged", lambda broker, _now_ms: broker.aging_queues.clear()):
+        yield
+
+
+@contextmanager
+def dropping_leaves_no_trace() -> Iterator[None]:
+    """What is dropped does not use up its sequence."""
+    original = Broker.emit
+
+    def emit(self: Broker, durable: bool, fact: Fact) -> None:
+        if not isinstance(fact, Overflowed):
+            original(self, durable, fact)
+
+    with patch.object(Broker, "emit", emit):
         yield
 
 
@@ -486,6 +575,14 @@ MUTANTS: Final = (
     ids_forgotten_at_restart,
     ids_kept_for_ever,
     duplicates_leave_no_trace,
+    confirms_do_not_wait_for_room,
+    held_confirms_are_overtaken,
+    held_confirms_are_forgotten,
+    room_for_one_more,
+    dropping_leaves_no_trace,
+    dropping_takes_leased,
+    the_newest_is_dropped_as_oldest,
+    nothing_grows_old,
     batches_split_anywhere,
     transactions_cut_apart,
     transactions_without_tag_check,

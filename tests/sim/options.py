@@ -126,6 +126,7 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
         settings["dedup_count_max"] = rng.choice([1, 5, 20, 100_000])
     if name in "bm" and rng.random() < 0.4:
         settings |= {"rate_per_s": rng.choice([2.5, 40.0, 700.0]), "rate_burst": rng.choice([1, 3, 20])}
+    settings |= _draw_bounds(rng, name)
     if name == "c":
         settings["dead_letter"] = rng.choice([None, "graveyard"])
     if name == "b":
@@ -159,3 +160,16 @@ def draw_rule(rng: random.Random, kind: str) -> tuple[str, dict[str, Any]]:
             ]
         )
     return rng.choice(ROUTING_KEYS), {}
+
+
+def _draw_bounds(rng: random.Random, name: str) -> dict[str, Any]:
+    bounds: dict[str, Any] = {}
+    if rng.random() < 0.2:
+        bounds["max_age_ms"] = rng.choice([1000, 20_000, 100_000])
+    if name == "c" or rng.random() < 0.5:
+        return bounds
+    overflow = rng.choice(["backpressure", "reject", "drop_newest", "drop_oldest"])
+    bounds |= {"max_messages": rng.choice([1, 4, 12]), "overflow": overflow}
+    if overflow in ("drop_newest", "drop_oldest"):
+        bounds["overflow_dead_letter"] = rng.random() < 0.5
+    return bounds

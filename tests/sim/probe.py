@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.sim import recurring
 from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, adopt_sieves, compare
+from tests.sim.dropping import check_aged, check_ages
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
 from tests.sim.mail import Mail
@@ -36,7 +37,7 @@ from penstock.core.facts import (
     Unscheduled,
     encode,
 )
-from penstock.core.values import ELSEWHERE, TRANSFERRED
+from penstock.core.values import DROPPED, ELSEWHERE, TRANSFERRED
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine
 from penstock.engine.interface import Sink
@@ -67,6 +68,8 @@ class Probe:
         self.history = history
         self.settling = False
         """True while a client's own settle is under way: its acks are no redrive."""
+        self.publishing = False
+        """True while a client's publish is under way: dead letters are of what it dropped."""
         self.stored: list[Recorded] = []
         """Blocks stored for clients since someone last looked."""
         self.last_position = -1
@@ -129,7 +132,7 @@ class Probe:
     def _note(self, fact: Fact, position: int) -> None:
         shadow = self.shadow
         match fact:
-            case Published() | Scheduled() if fact.producer or self.transaction:
+            case Published() | Scheduled() | Discarded() if self._is_of_a_publish(fact):
                 self.stored.append((position, fact))
             case PublishedTo():
                 self._check_parts(fact, position)
@@ -161,13 +164,20 @@ class Probe:
             case _:
                 self.removed += note_definition(shadow, fact)
 
+    def _is_of_a_publish(self, fact: Published | Scheduled | Discarded) -> bool:
+        if self.publishing or self.transaction:
+            return True
+        return not isinstance(fact, Discarded) and fact.producer != 0
+
     def _acked(self, fact: Acked, position: int) -> None:
         if not (self.settling or self.transaction):  # else who asked for it tells the shadow
             self._check_one_batch(fact, position)
             self._redriven(fact)
 
     def _discarded(self, fact: Discarded, position: int) -> None:
-        if fact.reason == TRANSFERRED:
+        if fact.reason == DROPPED:
+            self._dropped(fact, position)
+        elif fact.reason == TRANSFERRED:
             self._check_one_batch(fact, position)
             self._transferred(fact)
         elif self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
@@ -195,6 +205,16 @@ class Probe:
         if self._transaction_end >= 0 and position != self._transaction_end + LENGTH_BYTES:
             raise Violation("I5", f"{fact} is in another batch than what its transaction did before: {position:#x}")
         self._transaction_end = position + len(encode(fact))
+
+    def _dropped(self, fact: Discarded, position: int) -> None:
+        queue = self.shadow.queues[fact.queue]
+        check_aged(queue, fact, self.engine.clock_ms())
+        if queue.settings.overflow_dead_letter:
+            self._check_one_batch(fact, position)
+            [(first, end)] = fact.ranges
+            if self._moved is None or end != first + 1 or self._moved[0] != queue.stored[first].uid:
+                raise Violation("I14", f"{fact} without its copy; the last copy is {self._moved}")
+            self._moved = None
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
@@ -298,6 +318,7 @@ class Probe:
             raise Violation("I14", f"a copy without the end of its original: {self._moved}")
         waiting = [group.queue.number for group in self.engine.broker.ready_groups]
         for number, queue in self.shadow.queues.items():
+            check_ages(queue, now_ms)
             if number not in waiting:
                 queue.visible = self.engine.broker.queues[number].log.visible
                 self.shadow.check_none_starves(queue, self._looking())

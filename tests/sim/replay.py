@@ -23,6 +23,7 @@ from penstock.core.facts import (
     Held,
     Leased,
     Noted,
+    Overflowed,
     Published,
     PublishedTo,
     Repeated,
@@ -30,7 +31,7 @@ from penstock.core.facts import (
     Scheduled,
     Unscheduled,
 )
-from penstock.core.values import TRANSFERRED
+from penstock.core.values import DROPPED, TRANSFERRED
 
 
 class Known(NamedTuple):
@@ -103,12 +104,7 @@ def _apply(shadow: Shadow, known: Known) -> None:
                         shadow.copied.path, shadow.copied = message.stored.path[:-1], None
                     shadow.acknowledged(group, offset)
         case Discarded():
-            group = _group(shadow, fact)
-            offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
-            messages = [_open(group, offset, fact) for offset in offsets]
-            if fact.reason == TRANSFERRED:
-                _transferred(shadow, messages[0])
-            group.discard(offsets, fact.reason)
+            _apply_discarded(shadow, _group(shadow, fact), fact)
         case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
@@ -129,8 +125,8 @@ def _apply_other(shadow: Shadow, known: Known) -> None:
     fact = known.fact
     if isinstance(fact, PublishedTo):
         shadow.stored_in_all(fact, known.position, known.uids)
-    elif isinstance(fact, (Noted, Repeated)):
-        _apply_message_ids(shadow, fact)
+    elif isinstance(fact, (Noted, Repeated, Overflowed)):
+        _apply_intake(shadow, fact)
     elif isinstance(fact, (Scheduled, Due, Unscheduled)):
         _apply_scheduled(shadow, fact, known)
     else:
@@ -139,7 +135,17 @@ def _apply_other(shadow: Shadow, known: Known) -> None:
         note_definition(shadow, fact)
 
 
-def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
+def _apply_discarded(shadow: Shadow, group: ShadowGroup, fact: Discarded) -> None:
+    offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
+    messages = [_open(group, offset, fact) for offset in offsets]
+    if fact.reason == TRANSFERRED:
+        _transferred(shadow, messages[0])
+    elif fact.reason == DROPPED and shadow.copied is not None:  # it was dropped into the dead letters
+        shadow.copied.path, shadow.copied = (*messages[0].stored.path, group.number), None
+    group.discard(offsets, fact.reason)
+
+
+def _apply_intake(shadow: Shadow, fact: Noted | Repeated | Overflowed) -> None:
     queue = shadow.queues[fact.queue]
     if isinstance(fact, Noted):
         for offset, digest in enumerate(split_digests(fact.digests), fact.first):
@@ -149,6 +155,10 @@ def _apply_message_ids(shadow: Shadow, fact: Noted | Repeated) -> None:
     shadow.producers[fact.producer] = fact.time_ms
     stream = queue.streams.setdefault(fact.producer, Stream())
     stream.last = fact.first_sequence + fact.message_count - 1
+    if isinstance(fact, Overflowed):
+        shadow.copied = None
+        queue.dropped_newest += fact.message_count
+        return
     for index in range(fact.message_count):
         stream.offsets[fact.first_sequence + index] = fact.offset + index
 

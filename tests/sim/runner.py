@@ -145,7 +145,7 @@ def _drain_all_but(world: World, pinned: set[str]) -> None:
         if connection.tags:
             tags, connection.tags = connection.tags, []
             connection.settle(ACK, [(tag, tag) for tag in tags], 0, "", False)
-        elif not _open_count(world, pinned) and not any(_owed(client) for client in world.clients):
+        elif not _open_count(world, pinned) and (pinned or not any(_owed(client) for client in world.clients)):
             return
     raise Violation("I20", f"{_open_count(world, pinned)} messages are left, owed: {[_owed(c) for c in world.clients]}")
 

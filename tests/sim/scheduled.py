@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tests.sim.bodies import uids_of
-from tests.sim.state import Block, ShadowQueue, Stored, Stream, Waiting
+from tests.sim.state import SCHEDULED_MARK, Block, ShadowQueue, Stored, Stream, Waiting
 from tests.sim.violation import Violation
 
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled, encode
@@ -17,7 +17,6 @@ from penstock_client.wire import blocks
 if TYPE_CHECKING:
     from tests.sim.shadow import Shadow
 
-SCHEDULED_MARK = 1 << 62
 _YEARS_10_MS = 10 * 366 * 86_400_000
 
 
@@ -79,7 +78,10 @@ def due(queue: ShadowQueue, fact: Due, position: int, now_ms: int | None) -> dic
                 queue.blocks.append(Block(offset, offset, waiting.entry_bytes))
             queue.blocks[-1].end = queue.next_offset = offset + 1
             block_first = queue.blocks[-1].first
-            stored = queue.stored[offset] = Stored(waiting.uid, offset, waiting.unit_bytes, block_first, position)
+            queue.newest_ms = max(queue.newest_ms, waiting.due_ms)
+            queue.filled_otherwise = True
+            stored = Stored(waiting.uid, offset, waiting.unit_bytes, block_first, position, queue.newest_ms)
+            queue.stored[offset] = stored
             for group in queue.groups.values():
                 group.add(stored)
             queue.released += 1

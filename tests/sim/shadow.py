@@ -12,11 +12,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from tests.sim.bodies import is_selected, uids_of, view_of
+from tests.sim.dropping import check_dropped, is_full_for
 from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
-from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded
+from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded, next_block
 from tests.sim.recurring import ShadowRecurring
-from tests.sim.scheduled import SCHEDULED_MARK, check_parts, dues_of, scheduled
+from tests.sim.scheduled import check_parts, dues_of, scheduled
 from tests.sim.state import (
+    SCHEDULED_MARK,
     Block,
     Held,
     Message,
@@ -111,6 +113,7 @@ class Shadow:
         queue = self.queues[fact.queue]
         low = queue.durable_low_offset()
         group = queue.groups.pop(fact.group)
+        queue.filled_otherwise = True
         self._end_deliveries(group)
         if not group.name:
             default = queue.add_group(group.number, "", GroupSettings(), queue.start_offset)
@@ -181,6 +184,7 @@ class Shadow:
                 expected += self._publish_one(self.sessions[session], one, recorded, now_ms)
             else:
                 expected += self._publish_through(self.sessions[session], way, one, recorded)
+            check_dropped(self, recorded)
         if recorded:
             raise Violation("I6", f"stored though it had to be refused: {recorded[0]}")
         return expected
@@ -199,7 +203,7 @@ class Shadow:
             return [Expected(route, REFUSED, level, code, first, count, OFFSET_UNKNOWN, -1)]
         session.routes[route] = (name, queue.number)
         stream = queue.streams.setdefault(session.producer, Stream())
-        if queue.settings.dedup_window_ms:
+        if queue.settings.parts_blocks and not waits:
             return Judge(self, queue, stream, session.producer, now_ms).judged(publication, level, recorded)
         code = self._refusal_of_stream(queue, stream, first, count)
         if code:
@@ -210,9 +214,7 @@ class Shadow:
             raise Violation("I1", f"nothing was recorded for sequence {first} of {queue.name}")
         if waits:
             return [self._scheduled(queue, session.producer, publication, recorded, dues)]
-        position, fact = recorded.popleft()
-        if not isinstance(fact, Published):
-            raise Violation("I6", f"{fact[:5]} recorded for a block that is not to wait")
+        position, fact = next_block(recorded)
         self.stored(fact, position, uids_of(block))
         if fact[:5] != (queue.number, queue.next_offset - count, count, session.producer, first):
             raise Violation("I6", f"recorded {fact[:5]} for {publication[:4]} of session {session.number}")
@@ -272,7 +274,8 @@ class Shadow:
         if len(uids) != fact.message_count:
             raise Violation("I6", f"a block of {len(uids)} messages recorded as {fact.message_count}")
         queue = self.queues[fact.queue]
-        self._place(queue, fact.first, uids, len(fact.block), position)
+        self._place(queue, fact.first, uids, len(fact.block), position, fact.time_ms)
+        queue.filled_otherwise = queue.filled_otherwise or not fact.producer
         if fact.producer:
             stream = queue.streams.setdefault(fact.producer, Stream())
             stream.last = fact.first_sequence + fact.message_count - 1
@@ -280,12 +283,15 @@ class Shadow:
                 stream.offsets[fact.first_sequence + index] = fact.first + index
             self.producers[fact.producer] = fact.time_ms
 
-    def _place(self, queue: ShadowQueue, first: int, uids: Sequence[int], block_bytes: int, position: int) -> None:
+    def _place(
+        self, queue: ShadowQueue, first: int, uids: Sequence[int], block_bytes: int, position: int, time_ms: int
+    ) -> None:
         if first != queue.next_offset:
             raise Violation("I6", f"queue {queue.name}: offset {first} given, next is {queue.next_offset}")
         size = max(1, block_bytes // len(uids))
+        queue.newest_ms = max(queue.newest_ms, time_ms)
         for offset, uid in enumerate(uids, first):
-            stored = queue.stored[offset] = Stored(uid, offset, size, first, position)
+            stored = queue.stored[offset] = Stored(uid, offset, size, first, position, time_ms)
             for group in queue.groups.values():
                 group.add(stored)
         queue.next_offset += len(uids)
@@ -301,7 +307,7 @@ class Shadow:
         """A block entered the logs of all its durable queues."""
         for number, first in fact.targets:
             if number in self.queues:
-                self._place(self.queues[number], first, uids, len(fact.block), position)
+                self._place(self.queues[number], first, uids, len(fact.block), position, fact.time_ms)
         self.exchanges.took(fact, position)
         self.producers[fact.producer] = fact.time_ms
 
@@ -339,12 +345,13 @@ class Shadow:
             return part._replace(code="unroutable")
         queues = [self.queues[number] for number in targets]
         memory = [queue for queue in queues if not queue.settings.durable]
-        if any(self.memory_bytes.get(queue.number, 0) > queue.settings.memory_bytes_max for queue in memory):
-            return part._replace(code="limit-reached")
+        over = any(self.memory_bytes.get(queue.number, 0) > queue.settings.memory_bytes_max for queue in memory)
+        if over or any(is_full_for(queue, len(uids)) for queue in queues):
+            return part._replace(code="queue-full")
         offset = queues[0].next_offset if len(queues) == 1 else OFFSET_UNKNOWN
         for queue in memory:
             _, held = _next(recorded, Published, f"a copy for {queue.name}")
-            self._place(queue, held.first, uids, len(held.block), -1)
+            self._place(queue, held.first, uids, len(held.block), -1, held.time_ms)
         position, fact = _next(recorded, PublishedTo, f"sequence {part.first_sequence} of {exchange.name}")
         wanted = tuple((queue.number, queue.next_offset) for queue in queues if queue.settings.durable)
         level = MEMORY if memory else part.level

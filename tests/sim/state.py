@@ -14,6 +14,8 @@ from tests.sim.exchanges import Way
 
 from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
+SCHEDULED_MARK = 1 << 62
+
 Failed = tuple[int, int, str, str, int]
 """One failure: when, on which attempt, whose, why, and since when it had the message."""
 
@@ -38,6 +40,7 @@ class Stored:
     unit_bytes: int
     block_first: int
     position: int
+    time_ms: int = 0
     path: tuple[int, ...] = ()
     """Of a dead letter: the groups in which it died, one after the other."""
 
@@ -171,6 +174,7 @@ class ShadowGroup:
         self.ready = [offset for offset in self.ready if offset >= start]
         self.passed -= {offset for offset in self.passed if offset < start}
         self.cursor = max(self.cursor, start)
+        self.passed = {offset for offset in self.passed if offset >= start}
         self.advance()
 
     def before(self, message: Message) -> int | None:
@@ -271,6 +275,12 @@ class ShadowQueue:
     next_id: int = 1
     released: int = 0
     unscheduled: int = 0
+    newest_ms: int = 0
+    """The time of the latest message: what came due late is no older than what it is behind."""
+    dropped_newest: int = 0
+    filled_otherwise: bool = False
+    """True once more was needed of it than was published while there was room: something was put in that no bound
+    applies to, or a group ended and another one needs what it was done with."""
 
     def __post_init__(self) -> None:
         self.add_group(self.default, "", GroupSettings(), self.next_offset)
@@ -317,8 +327,12 @@ class ShadowQueue:
         if not unused.declared:
             unused.skip(self.start_offset)
 
+    def needed(self) -> set[int]:
+        """Messages that some group is not done with."""
+        return {offset for group in self.keepers() for offset in group.messages}
+
     def open_count(self) -> int:
-        """Messages that its groups are not done with."""
+        """Messages that its groups are not done with, counted for each."""
         return sum(len(group.messages) for group in self.keepers())
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from tests.sim.bodies import id_of, uids_of
+from tests.sim.dropping import check_dropped, is_full_for
 from tests.sim.judge import Recorded
 from tests.sim.shadow import Shadow
 from tests.sim.state import NotedId, ShadowGroup, ShadowQueue
@@ -27,7 +28,15 @@ def refusal(shadow: Shadow, session: int, transaction: Transaction) -> str:
         or _refusal_of_acks(shadow, session, transaction)
         or _refusal_of_writes(shadow, transaction.writes)
         or ("disk-full" if shadow.storage_full and (transaction.blocks or transaction.writes) else "")
+        or _refusal_of_full_queues(shadow, transaction.blocks)
     )
+
+
+def _refusal_of_full_queues(shadow: Shadow, blocks: Sequence[TransactedBlock]) -> str:
+    counts: Counter[str] = Counter()
+    for _, name, count, _ in blocks:
+        counts[name] += count
+    return "queue-full" if any(is_full_for(shadow.names[name], count) for name, count in counts.items()) else ""
 
 
 def _refusal_of_blocks(shadow: Shadow, blocks: Sequence[TransactedBlock]) -> str:
@@ -79,6 +88,7 @@ def carry_out(
             shadow.acknowledged(held.group, held.offset)
     recorded = deque(stored)
     placed = [_store(shadow, shadow.names[name], block, recorded, now_ms) for _, name, _, block in transaction.blocks]
+    check_dropped(shadow, recorded)
     if recorded:
         raise Violation("I6", f"a transaction stored more than it published: {recorded[0]}")
     return placed

@@ -14,13 +14,15 @@ from tests.unit.net.harness import HANG_GUARD_S, Peer
 from penstock import app
 from penstock.app import Broker
 from penstock.engine.clock import BrokerClock
+from penstock.engine.watermarks import Probes
 from penstock.failures import Failure
 from penstock.observe.logging import make_logger, make_silent_logger
-from penstock.settings import LogSettings, ServerSettings, Settings, StorageSettings
+from penstock.settings import LimitSettings, LogSettings, ServerSettings, Settings, StorageSettings
 from penstock.storage.errors import DataDirectoryLocked, StorageFailed
 from penstock.storage.memory import MemoryFileSystem, Operation
 from penstock_client.wire import control
 from penstock_client.wire.entries import decode_confirm
+from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType
 
 
@@ -152,3 +154,56 @@ async def test_a_refused_address_touches_no_data_directory(tmp_path: Path) -> No
     assert failure is not None
     assert failure.exit_code == 78
     assert not names_in(tmp_path)
+
+
+async def test_a_low_disk_stops_producers_says_why_and_lets_them_go_on() -> None:
+    free = [10_000_000]
+    probes = Probes(lambda: free[0], lambda: 0)
+    settings = Settings(storage=StorageSettings(disk_free_bytes_min=1_000_000))
+    broker = Broker(settings, make_silent_logger(), fs=MemoryFileSystem(), probes=probes)
+    peer = Peer(broker).ready()
+    await peer.route()
+    outcomes = []
+    for sequence, free_bytes in enumerate((500_000, 1_050_000, 2_000_000), 1):
+        free[0] = free_bytes
+        broker.watermarks.check()
+        peer.publish(sequence, b"x")
+        outcomes.append(decode_confirm((await peer.next(FrameType.CONFIRM)).payload)[0].code)
+        status = await peer.call(FrameType.STATUS)
+        outcomes.append(status["storage"])
+    assert outcomes == [
+        ErrorCode.DISK_FULL,
+        "full (500.0 kB free, 1.0 MB wanted)",
+        ErrorCode.DISK_FULL,
+        "full (1.1 MB free, 1.0 MB wanted)",
+        0,
+        "ok",
+    ]
+    await broker.stop()
+
+
+async def test_memory_above_its_mark_stops_producers_of_every_queue() -> None:
+    settings = Settings(limits=LimitSettings(memory_bytes_max=1_000_000))
+    probes = Probes(lambda: 0, lambda: 2_000_000)
+    broker = Broker(settings, make_silent_logger(), fs=MemoryFileSystem(), probes=probes)
+    peer = Peer(broker).ready()
+    await peer.route(durable=False)
+    broker.watermarks.check()
+    peer.publish(1, b"x")
+    assert decode_confirm((await peer.next(FrameType.CONFIRM)).payload)[0].code == ErrorCode.MEMORY_FULL
+    assert (await peer.call(FrameType.STATUS))["memory"] == "full (2.0 MB used, 1.0 MB at most)"
+    await broker.stop()
+
+
+async def test_the_machine_is_asked_where_no_probes_are_given(tmp_path: Path) -> None:
+    settings = Settings(
+        server=ServerSettings(port=0),
+        storage=StorageSettings(data_dir=tmp_path, disk_free_bytes_min=1 << 60),
+        limits=LimitSettings(memory_bytes_max=1),
+    )
+    broker = Broker(settings, make_silent_logger())
+    await broker.listen()
+    status = broker.watermarks.status()
+    await broker.stop()
+    assert status["storage"].startswith("full (")
+    assert status["memory"].startswith("full (")

@@ -78,6 +78,8 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.UNKNOWN_SCHEDULE: (ExitCode.NO_INPUT, 'See "penstock schedule list".'),
     ErrorCode.STALE_DELIVERY: (ExitCode.TEMPORARY, "Its lease ended; the message is delivered again."),
     ErrorCode.DISK_FULL: (ExitCode.TEMPORARY, "Free space on the broker's disk; it goes on by itself."),
+    ErrorCode.MEMORY_FULL: (ExitCode.TEMPORARY, "It goes on by itself when consumers have made room."),
+    ErrorCode.QUEUE_FULL: (ExitCode.TEMPORARY, "Publish again when consumers have made room."),
     ErrorCode.LIMIT_REACHED: (ExitCode.TEMPORARY, ""),
     ErrorCode.UNKNOWN_CONSUMER: (ExitCode.NO_INPUT, 'See "penstock consumer list".'),
     ErrorCode.UNKNOWN_EXCHANGE: (

@@ -58,7 +58,7 @@ class Life(NamedTuple):
     """One life of a message: from being published or redriven until it died, or until now."""
 
     queue: str
-    offset: int
+    offset: int | None
     published_at: datetime
     attempts: int
     failures: Sequence["Failure"]
@@ -87,7 +87,8 @@ def _lives(past: "DeadLetter | None") -> list["DeadLetter"]:
 
 
 def _tell_life(life: Life) -> Iterator[str]:
-    yield f"Message {life.offset} of {printable(life.queue)}, published {_moment(life.published_at)}."
+    which = "A message" if life.offset is None else f"Message {life.offset}"
+    yield f"{which} of {printable(life.queue)}, published {_moment(life.published_at)}."
     attempt, since = 0, life.published_at
     for failure in life.failures:
         yield from _tell_unfailed(attempt + 1, failure.attempt)

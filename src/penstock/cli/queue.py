@@ -1,6 +1,7 @@
 """``penstock queue``: list, declare, show, peek, find, purge, delete, redrive, pause, resume; what is scheduled."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -26,6 +27,16 @@ from penstock.cli.session import describe, run_with_client
 
 if TYPE_CHECKING:
     from penstock_client import Client, FoundMessage, QueueInfo, ScheduledMessage
+
+
+class Overflow(StrEnum):
+    """What a queue at its bound does with a publish."""
+
+    BACKPRESSURE = "backpressure"
+    REJECT = "reject"
+    DROP_OLDEST = "drop-oldest"
+    DROP_NEWEST = "drop-newest"
+
 
 app: Final = typer.Typer(help="Create, inspect and empty queues.", epilog="Example: penstock queue list")
 
@@ -78,6 +89,15 @@ def declare(
     dedup_count_max: Annotated[int, typer.Option(help="The most message ids kept for that.")] = 100_000,
     rate: RateOption = None,
     rate_burst: RateBurst = None,
+    max_messages: Annotated[int, typer.Option(help="The most messages it holds that someone needs; 0 for any.")] = 0,
+    max_bytes: Annotated[int, typer.Option(help="The most bytes of such messages; 0 for any.")] = 0,
+    max_age: Annotated[float, typer.Option(help="Seconds after which what nobody took is dropped; 0 for never.")] = 0,
+    overflow: Annotated[
+        Overflow, typer.Option(help="At its bound: confirms wait, publishes are rejected, oldest or newest is dropped.")
+    ] = Overflow.BACKPRESSURE,
+    overflow_dead_letter: Annotated[
+        bool, typer.Option("--overflow-dead-letter", help="What is dropped becomes a dead letter.")
+    ] = False,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -96,6 +116,11 @@ def declare(
             dedup_count_max=dedup_count_max,
             rate=rate_of(rate),
             rate_burst=rate_burst,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            max_age=max_age,
+            overflow=overflow.value.replace("-", "_"),
+            overflow_dead_letter=overflow_dead_letter,
         )
         return created, await handle.info()
 
@@ -156,13 +181,13 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
 
 def _fact(name: str, value: Any) -> object:
     match name:
-        case "lease" | "dedup_window":
+        case "lease" | "dedup_window" | "max_age":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"
         case "rate" if value is not None:
             return f"{value:g}/s"
-        case "bytes" | "memory_bytes_max" if value is not None:
+        case "bytes" | "memory_bytes_max" | "max_bytes" if value is not None:
             return output.bytes_text(value)
     return value
 

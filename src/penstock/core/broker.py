@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.core.exchanges import Exchanges
 from penstock.core.facts import (
@@ -36,6 +36,7 @@ from penstock.core.facts import (
     Moved,
     MovedTo,
     Noted,
+    Overflowed,
     Paused,
     ProducerOpened,
     ProducersExpired,
@@ -96,6 +97,10 @@ class BlockReader(Protocol):
 
     def came_by(self, block: bytes, exchange: str, routing_key: str) -> bytes | None:
         """Return the block with this exchange and routing key in its routing column, None when it names others."""
+        ...
+
+    def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
+        """Return message ``index`` alone, with its provenance added to its properties."""
         ...
 
 
@@ -164,7 +169,8 @@ class Broker:
         self.recurrings = Recurrings()
         self.alarms = Alarms()
         """When which queue's schedule is to be looked at."""
-        self.storage_full = False
+        self.stops_producers = self._storage_full = self._disk_low = self._memory_full = False
+        """The first: true while anything is refused that some queue would take, see ``stop_code``."""
 
         self.ready_groups: dict[Group, None] = {}
         """Groups that may have something to hand out: looked at once per commit."""
@@ -183,6 +189,16 @@ class Broker:
         self.cancelled: list[Cancelled] = []
         self.dropped: list[BlockRef] = []
         """Blocks that no one needs any more."""
+        self.full_queues: dict[Queue, None] = {}
+        """Queues that were above their bound when they last took something in: confirms of theirs wait for room."""
+        self.relieved_queues: dict[Queue, None] = {}
+        """Those of them with something done since: they may have room again."""
+        self.aging_queues: dict[Queue, None] = {}
+        """Queues with new messages that may become too old: their time is set in the next turn."""
+        self.age_deadlines: list[tuple[int, int]] = []
+        """A heap of (ms since 1970, queue number): when messages are too old."""
+        self.overfull_queues: dict[Queue, None] = {}
+        """Queues that hold what has to go to their dead letters: the caller does that, who has the blocks."""
         self.draining: dict[QueueLog | Schedule, None] = {}
         """Logs and schedules with more such blocks than were dropped at once: see ``drain``."""
         self._drop_blocks_max = _ALL_BLOCKS
@@ -213,8 +229,8 @@ class Broker:
                 self._apply_held(fact)
             case GroupStateSet():
                 self._group(fact.queue, fact.group).apply_state(fact)
-            case Noted() | Repeated():
-                self._apply_message_ids(fact)
+            case Noted() | Repeated() | Overflowed():
+                self._apply_intake(fact)
             case Due() | Unscheduled():
                 self._apply_to_schedule(self.queues[fact.queue], fact)
             case Published() | Moved() | PublishedTo() | MovedTo() | Scheduled() | ScheduledMoved() | DueMoved():
@@ -229,18 +245,22 @@ class Broker:
             case Deleted():
                 self._apply_deleted(fact)
             case GroupDeclared():
-                group = self.queues[fact.queue].add_group(fact.group, fact.name, fact.settings)
-                group.apply_declared(fact)
+                queue = self.queues[fact.queue]
+                queue.add_group(fact.group, fact.name, fact.settings).apply_declared(fact)
+                self._relieve(queue)
+                self._look_at_ages(queue)
                 if not fact.settings.ephemeral:
                     self.next_number = max(self.next_number, fact.group + 1)
             case GroupDeleted():
                 queue = self.queues[fact.queue]
                 queue.remove_group(queue.groups[fact.group])
                 self.release(queue)
+                self._look_at_ages(queue)
             case Altered():
                 queue = self.queues[fact.queue]
                 queue.settings = fact.settings
                 queue.group.take_rate()
+                self._relieve(queue)
             case GroupAltered():
                 group = self._group(fact.queue, fact.group)
                 group.settings = fact.settings
@@ -265,6 +285,8 @@ class Broker:
     ) -> None:
         """A block entered the log. ``producer`` 0 is the broker itself (dead letters, redrive)."""
         offset = queue.log.append(count, size_bytes, position)
+        if queue.ages is not None:
+            self.note_age(queue, offset, time_ms)
         if producer:
             queue.stream_of(producer).advance(first_sequence, count, offset)
             self.producers[producer] = time_ms
@@ -282,6 +304,13 @@ class Broker:
             group.apply_held(fact)
         else:
             group.apply_resumed(fact)
+            self._look_at_ages(group.queue)
+
+    def note_age(self, queue: Queue, offset: int, time_ms: int) -> None:
+        """Messages from this offset on are of this time, in a queue that keeps none for ever."""
+        assert queue.ages is not None, "only queues with a greatest age note ages"
+        queue.ages.note(offset, time_ms)
+        self.aging_queues[queue] = None
 
     def apply_published_to(
         self, fact: PublishedTo, targets: tuple[tuple[int, int], ...], size_bytes: int, position: int
@@ -293,7 +322,9 @@ class Broker:
         """
         for number, _ in targets:
             if (queue := self.queues.get(number)) is not None:
-                queue.log.append(fact.message_count, size_bytes, position)
+                offset = queue.log.append(fact.message_count, size_bytes, position)
+                if queue.ages is not None:
+                    self.note_age(queue, offset, fact.time_ms)
         self.exchanges.apply_published(fact)
         self.producers[fact.producer] = fact.time_ms
 
@@ -314,8 +345,10 @@ class Broker:
         assert schedule is not None, "only what was scheduled can leave a schedule"
         if isinstance(fact, Due):
             for first, end in fact.ranges:
-                for _, count, _, size_bytes, position in schedule.take(first, end):
-                    append(count, size_bytes, position)
+                for _, count, due_ms, size_bytes, position in schedule.take(first, end):
+                    offset = append(count, size_bytes, position)
+                    if queue.ages is not None:
+                        self.note_age(queue, offset, due_ms)
             return
         schedule.cancelled_count += fact.cancelled
         if fact.cancelled == schedule.message_count:
@@ -328,17 +361,54 @@ class Broker:
         self.draining[schedule] = None
         self.drain()
 
+    @property
+    def storage_full(self) -> bool:
+        """True while the disk has no room for what is gathered."""
+        return self._storage_full
+
+    @storage_full.setter
+    def storage_full(self, full: bool) -> None:
+        self._storage_full = full
+        self._look_whether_producers_stop()
+
+    def set_watermarks(self, disk_low: bool, memory_full: bool) -> None:
+        """Stop producers, or let them go on, before the disk or the memory has come to its end."""
+        self._disk_low, self._memory_full = disk_low, memory_full
+        self._look_whether_producers_stop()
+
+    def _look_whether_producers_stop(self) -> None:
+        self.stops_producers = self._storage_full or self._disk_low or self._memory_full
+
+    def stop_code(self, durable: bool) -> str:
+        """Why nothing new is published to any such queue now, though it has room itself; empty when it is."""
+        if (self._storage_full or self._disk_low) and durable:
+            return "disk-full"
+        return "memory-full" if self._memory_full else ""
+
     def release(self, queue: Queue) -> None:
         """Drop the blocks that every group is done with."""
+        if self.full_queues:
+            self._relieve(queue)
         low = queue.low_offset
         if low > queue.log.start_offset:
             self._drop(queue.log, low)
             queue.begin_at(low)
 
+    def _look_at_ages(self, queue: Queue) -> None:
+        """What was out of reach or done with may wait now, and be too old."""
+        if queue.ages is not None:
+            self.aging_queues[queue] = None
+
+    def _relieve(self, queue: Queue) -> None:
+        """Less of it may be needed now."""
+        if queue in self.full_queues:
+            self.relieved_queues[queue] = None
+
     def drain(self) -> None:
         """Go on dropping what a purge or a deletion left."""
         one = next(iter(self.draining))
         del self.draining[one]
+        self.relieved_queues.update(self.full_queues)
         if isinstance(one, QueueLog):
             self._drop(one, one.start_offset)
             return
@@ -365,6 +435,7 @@ class Broker:
             if queue.schedule is not None:
                 queue.schedule.awake(now_ms)
                 self.alarms.set(queue.number, queue.schedule)
+            self._look_at_ages(queue)
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
                 if group.delayed_count:
@@ -400,18 +471,24 @@ class Broker:
             group.deleted = True
         self.orphans += queue.markers.values()
         self.exchanges.forget(Destination.to_queue(fact.queue))
+        self._relieve(queue)
         self._drop(queue.log, queue.log.next_offset)
         if queue.schedule is not None:
             self._abandon(queue.schedule)
 
-    def _apply_message_ids(self, fact: Noted | Repeated) -> None:
+    def _apply_intake(self, fact: Noted | Repeated | Overflowed) -> None:
         queue = self.queues[fact.queue]
-        if isinstance(fact, Repeated):
-            queue.stream_of(fact.producer).advance(fact.first_sequence, fact.message_count, fact.offset)
-            self.producers[fact.producer] = fact.time_ms
-        else:
+        if isinstance(fact, Noted):
             assert queue.dedup is not None, "ids are noted in queues that deduplicate"
             queue.dedup.note(fact.first, fact.digests, fact.time_ms)
+            return
+        stream = queue.stream_of(fact.producer)
+        self.producers[fact.producer] = fact.time_ms
+        if isinstance(fact, Repeated):
+            stream.advance(fact.first_sequence, fact.message_count, fact.offset)
+        else:
+            stream.skip(fact.first_sequence, fact.message_count)
+            queue.dropped_newest += fact.message_count
 
     def _apply_expired(self, fact: ProducersExpired) -> None:
         for producer in fact.producers:

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import replace
 from typing import Any
 
+from penstock.core.bounds import needed_bytes, needed_messages
 from penstock.core.broker import Broker
 from penstock.core.facts import Altered, Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
 from penstock.core.group import Group
@@ -136,6 +137,9 @@ def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
         "published": log.next_offset - first,
         **_totals(list(queue.groups.values())),
         "unscheduled": 0 if schedule is None else schedule.cancelled_count,
+        "needed_messages": needed_messages(queue),
+        "needed_bytes": needed_bytes(queue),
+        "dropped_newest": queue.dropped_newest,
         "dedup_ids": 0 if queue.dedup is None else len(queue.dedup),
         "created_at_ms": queue.created_at_ms,
     }

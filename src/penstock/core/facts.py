@@ -16,6 +16,7 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
     GROUP_STATE       | kind u8 | 0 u8 | 0 u16 | key bytes u32 | queue | group | version | key, UTF-8 | value
+    OVERFLOWED        | kind u8 | 0 u8 | 0 u16 | count u32 | queue | producer | first sequence | time ms
     FAILED            | kind u8 | dying u8 | 0 u16 | 0 u32 | queue | group | first | end | due ms | JSON failure
     PUBLISHED_TO,     | kind u8 | level u8 | queues u16 | count u32 | exchange | block bytes u32, continues u32
     MOVED_TO          | producer | first sequence | published at ms | block ... | queues x (queue, first offset)
@@ -55,6 +56,7 @@ RECURRING_PAUSED: Final = 39
 FIRED: Final = 40
 HELD: Final = 44
 RESUMED: Final = 45
+OVERFLOWED: Final = 14
 DECLARED: Final = 16
 DELETED: Final = 17
 PRODUCER_OPENED: Final = 18
@@ -89,6 +91,7 @@ _RANGES: Final = struct.Struct("<BBHIQQ")
 _RANGE: Final = struct.Struct("<QQ")
 _DEAD: Final = struct.Struct("<B7xQQQQQ")
 _NOTED: Final = struct.Struct("<B7xQQQ")
+_OVERFLOWED: Final = struct.Struct("<BBHIQQQQ")
 _REPEATED: Final = struct.Struct("<BBHIQQQQQ")
 _GROUP_STATE: Final = struct.Struct("<BBHIQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
@@ -355,6 +358,16 @@ class GroupStateSet(NamedTuple):
     value: bytes
 
 
+class Overflowed(NamedTuple):
+    """Messages were published that found the queue full and were dropped: their sequences are used up."""
+
+    queue: int
+    message_count: int
+    producer: int
+    first_sequence: int
+    time_ms: int
+
+
 class Declared(NamedTuple):
     """A queue came to be; ``group`` is the number its default group has once that is declared too."""
 
@@ -477,6 +490,7 @@ Fact = (
     | Noted
     | Repeated
     | GroupStateSet
+    | Overflowed
     | Declared
     | Deleted
     | GroupDeclared
@@ -554,19 +568,22 @@ def encode(fact: Fact) -> bytes:
         return _DEAD.pack(DEAD if isinstance(fact, Dead) else HELD, *fact)
     if isinstance(fact, Resumed):
         return _LEASED.pack(RESUMED, *fact, 0)
-    if isinstance(fact, (Noted, Repeated, GroupStateSet)):
+    if isinstance(fact, (Noted, Repeated, Overflowed, GroupStateSet)):
         return _encode_note(fact)
     if isinstance(fact, (PublishedTo, MovedTo)):
         return b"".join(shared_record(fact))
     return _encode_json(fact)
 
 
-def _encode_note(fact: Noted | Repeated | GroupStateSet) -> bytes:
+def _encode_note(fact: Noted | Repeated | Overflowed | GroupStateSet) -> bytes:
     if isinstance(fact, Noted):
         return _NOTED.pack(NOTED, fact.queue, fact.first, fact.time_ms) + fact.digests
     if isinstance(fact, Repeated):
         queue, offset, count, producer, sequence, time_ms = fact
         return _REPEATED.pack(REPEATED, 0, 0, count, queue, offset, producer, sequence, time_ms)
+    if isinstance(fact, Overflowed):
+        queue, count, producer, sequence, time_ms = fact
+        return _OVERFLOWED.pack(OVERFLOWED, 0, 0, count, queue, producer, sequence, time_ms)
     name = fact.key.encode()
     head = _GROUP_STATE.pack(GROUP_STATE, 0, 0, len(name), fact.queue, fact.group, fact.version)
     return head + name + fact.value
@@ -609,7 +626,7 @@ def decode(payload: bytes | memoryview) -> Fact:
         return (Dead if kind == DEAD else Held)(*_DEAD.unpack_from(payload)[1:])
     if kind == RESUMED:
         return Resumed(*_LEASED.unpack_from(payload)[1:4])
-    if kind in (NOTED, REPEATED, GROUP_STATE):
+    if kind in (NOTED, REPEATED, OVERFLOWED, GROUP_STATE):
         return _decode_note(kind, payload)
     if kind in (PUBLISHED_TO, MOVED_TO):
         return decode_shared(payload)
@@ -623,6 +640,9 @@ def _decode_note(kind: int, payload: bytes | memoryview) -> Fact:
     if kind == REPEATED:
         _, _, _, count, queue, offset, producer, sequence, time_ms = _REPEATED.unpack_from(payload)
         return Repeated(queue, offset, count, producer, sequence, time_ms)
+    if kind == OVERFLOWED:
+        _, _, _, count, queue, producer, sequence, time_ms = _OVERFLOWED.unpack_from(payload)
+        return Overflowed(queue, count, producer, sequence, time_ms)
     _, _, _, key_bytes, queue, group, version = _GROUP_STATE.unpack_from(payload)
     rest = bytes(payload[_GROUP_STATE.size :])
     return GroupStateSet(queue, group, version, rest[:key_bytes].decode(), rest[key_bytes:])

@@ -18,14 +18,16 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from penstock.core.bindings import find_exchange
+from penstock.core.bounds import is_full_for
 from penstock.core.broker import Broker, Confirm
+from penstock.core.dropping import drop_oldest
 from penstock.core.exchange_settings import check_routing_key
 from penstock.core.exchanges import Exchange, ExchangeStream
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, PublishedTo
 from penstock.core.queue import Queue, Stream
 from penstock.core.routing import Plan, plan_for, plan_of
 from penstock.core.session import Route, Session
-from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, QueueSettings
+from penstock.core.values import DROP_OLDEST, DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, QueueSettings
 
 FANOUT_QUEUES_MAX: Final = 4096
 """Queues that one message may go to: about 5 ms of the loop, and 64 KiB of targets in the record."""
@@ -102,6 +104,8 @@ class _Publish:
         self._number, self._level, self._first, self._count, self._block = publication
         self._now_ms = now_ms
         self._recorded = False
+        self._crowded: dict[Queue, None] = {}
+        """Queues that may have to drop something, once all parts are recorded, one after the other."""
 
     def confirms(self) -> list[Confirm]:
         route, exchanges = self._route, self._broker.exchanges
@@ -113,15 +117,18 @@ class _Publish:
         stream = route.source.stream_of(self._session.producer)
         if self._first <= stream.last_sequence:
             return list(self._again(stream))
-        if self._broker.storage_full:
-            return [self._refused("disk-full")]
+        if self._broker.stops_producers:
+            return [self._refused(self._broker.stop_code(durable=True))]
         block = self._broker.block_reader.came_by(self._block, route.exchange, route.routing_key)
         parts = self._parts(block) if block is not None else None
         if block is None or parts is None:
             return [self._refused("bad-block")]
         self._block = block
         with self._broker.recorder.together():
-            return [self._take(part) for part in parts]
+            confirms = [self._take(part) for part in parts]
+            for queue in self._crowded:
+                drop_oldest(self._broker, queue)
+        return confirms
 
     def _parts(self, block: bytes) -> list[_Part] | None:
         """Cut the block where its messages part ways; None when what decides that cannot be decoded."""
@@ -143,23 +150,21 @@ class _Publish:
 
     def _take(self, part: _Part) -> Confirm:
         source, count = self._route.source, part.end - part.first
-        code = self._refusal_of(part.plan)
+        code = self._refusal_of(part.plan, count)
         if code:
             source.unroutable += count if code == "unroutable" else 0
             return self._refused(code, part.first, count)
         source.cycles_broken += part.cycles
         return self._store(part)
 
-    def _refusal_of(self, plan: Plan) -> str:
+    def _refusal_of(self, plan: Plan, count: int) -> str:
         queues = plan.queues
         if not queues:
             return "unroutable" if self._route.mandatory else ""
         if len(queues) > FANOUT_QUEUES_MAX or len(queues) * len(self._block) > FANOUT_BYTES_MAX:
             return "limit-reached"
-        for queue in plan.memory:
-            if queue.log.live_bytes > queue.settings.memory_bytes_max:
-                return "limit-reached"
-        return ""
+        size_bytes = (len(self._block) + PUBLISHED_HEADER_BYTES) * count // self._count
+        return "queue-full" if any(is_full_for(queue, count, size_bytes) for queue in queues) else ""
 
     def _store(self, part: _Part) -> Confirm:
         broker, queues, memory = self._broker, part.plan.queues, part.plan.memory
@@ -181,6 +186,8 @@ class _Publish:
         broker.apply_published_to(fact, targets, len(block) + PUBLISHED_HEADER_BYTES, position)
         for queue in queues:
             broker.published_queues[queue] = None
+            if queue.settings.overflow == DROP_OLDEST:
+                self._crowded[queue] = None
         return self._confirm(STORED, level, sequence, count, offset)
 
     def _hold(self, queues: tuple[Queue, ...], sequence: int, count: int, block: bytes) -> None:
@@ -197,7 +204,9 @@ class _Publish:
                 block,
             )
             position = self._broker.recorder.hold(fact)
-            queue.log.append(count, len(block) + PUBLISHED_HEADER_BYTES, position)
+            offset = queue.log.append(count, len(block) + PUBLISHED_HEADER_BYTES, position)
+            if queue.ages is not None:
+                self._broker.note_age(queue, offset, self._now_ms)
 
     def _again(self, stream: ExchangeStream) -> Iterator[Confirm]:
         """Say again what became of a block that was sent before: each stretch of it by its own outcome."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from penstock.core import publishing
 from penstock.core.broker import Broker
 from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
 from penstock.core.recurring import Recurring
+from penstock.core.storing import append_internal
 from penstock.core.values import Refused, check_name
 
 RECURRING_MAX: Final = 10_000
@@ -55,7 +55,7 @@ def fire(broker: Broker, one: Recurring, block: bytes, at_ms: int, next_ms: int,
     queue = broker.names.get(one.queue)
     with broker.recorder.together():
         if queue is not None:
-            publishing.append_internal(broker, queue, block, now_ms)
+            append_internal(broker, queue, block, now_ms)
         broker.emit(True, Fired(one.number, at_ms, next_ms, published=queue is not None))
 
 

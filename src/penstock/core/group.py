@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from penstock.core.groupstate import GroupState
 from penstock.core.keyed import KeyIndex
-from penstock.core.ranges import OffsetRange, RangeSet
+from penstock.core.ranges import OffsetRange, RangeSet, cut_out
 from penstock.core.rates import Bucket, make_bucket
 from penstock.core.runs import OutstandingRuns
 from penstock.core.sieve import Choice, Sieve
@@ -189,6 +189,11 @@ class Group:
     def open_count(self) -> int:
         """Messages that it is not done with."""
         return self.untouched_count + self.outstanding.message_count()
+
+    def open_ranges(self, dying: bool) -> list[OffsetRange]:
+        """Return where those are, with what is ``dying`` or without; not in order."""
+        outstanding = [(run.first, run.end) for run in self.outstanding if dying or not run.dying]
+        return [*outstanding, *self.passed.gaps(self.next_offset, self.queue.log.next_offset)]
 
     @property
     def low_offset(self) -> int:
@@ -455,6 +460,21 @@ class Group:
             ranges += [(max(run.first, self.index.next_look), run.end) for run in unseen if not run.dying]
             self.index.unseen_count = 0
         return (*sorted(ranges), *self.passed.gaps(self.next_offset, self.queue.log.next_offset))
+
+    def loose_ranges(self) -> list[OffsetRange]:
+        """Return where messages wait that nobody holds and that are not dying; not in order."""
+        waiting = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
+        return waiting + self.passed.gaps(self.next_offset, self.queue.log.next_offset)
+
+    def take_loose(self, first: int, end: int) -> list[OffsetRange]:
+        """Take such messages between two offsets out of where they wait; return them, not in order."""
+        self._returned, returned = cut_out(self._returned, first, end)
+        self._due, due = cut_out(self._due, first, end)
+        self._tail, tail = cut_out(self._tail, first, end)
+        self.returned_count -= sum(last - start for start, last in returned)
+        self.delayed_count -= sum(last - start for start, last in due)
+        self.tail_count -= sum(last - start for start, last in tail)
+        return [*returned, *due, *tail, *self.untouched_ranges(first, end)]
 
     def next_due_ms(self) -> int | None:
         """When the next delayed message is due, or the next token of a rate."""

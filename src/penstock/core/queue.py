@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from penstock.core.ages import Ages
 from penstock.core.dedup import DedupWindow
 from penstock.core.group import Group
 from penstock.core.groupstate import GroupState
@@ -68,6 +69,11 @@ class Stream:
                 return run.offset + sequence - run.first
         return OFFSET_UNKNOWN
 
+    def skip(self, first_sequence: int, count: int) -> None:
+        """Note a block that was not stored and has used up its sequences."""
+        self.gaps.append((self.last_sequence + 1, first_sequence + count))
+        self.last_sequence = first_sequence + count - 1
+
     def was_refused(self, sequence: int) -> bool:
         """True when a later sequence was stored and this one never: a re-send of it is no duplicate (I1)."""
         return any(first <= sequence < end for first, end in self.gaps)
@@ -81,13 +87,16 @@ class Queue:
     """
 
     __slots__ = (
+        "ages",
         "created_at_ms",
         "dedup",
         "deleted",
+        "dropped_newest",
         "durable",
         "group",
         "group_names",
         "groups",
+        "is_judged",
         "log",
         "markers",
         "name",
@@ -122,6 +131,11 @@ class Queue:
         self.dedup: DedupWindow | None = None
         if settings.dedup_window_ms:
             self.dedup = DedupWindow(settings.dedup_window_ms, settings.dedup_count_max)
+        self.ages = Ages(settings.max_age_ms) if settings.max_age_ms else None
+        self.dropped_newest = 0
+        """Messages that found it full, since it was declared."""
+        self.is_judged = settings.judges
+        """True when what is published is looked at before it is stored: see ``core.intake``."""
 
     @property
     def dead_letter_name(self) -> str:

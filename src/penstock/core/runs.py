@@ -56,11 +56,12 @@ class RunState(NamedTuple):
 class OutstandingRuns:
     """The sorted, disjoint runs of one group."""
 
-    __slots__ = ("firsts", "runs")
+    __slots__ = ("_message_count", "firsts", "runs")
 
     def __init__(self) -> None:
         self.firsts: list[int] = []
         self.runs: list[Run] = []
+        self._message_count = 0
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -69,8 +70,8 @@ class OutstandingRuns:
         return iter(self.runs)
 
     def message_count(self) -> int:
-        """Messages in all runs."""
-        return sum(run.end - run.first for run in self.runs)
+        """Messages in all runs: counted along, since bounds ask for it with every publish."""
+        return self._message_count
 
     @property
     def end(self) -> int:
@@ -106,12 +107,15 @@ class OutstandingRuns:
                 return
             if last.end == first and last.attempts == 1 and not last.failures and not last.due_ms and not last.dying:
                 last.end = end
+                self._message_count += end - first
                 return
         self.firsts.append(first)
         runs.append(Run(first, end, 1, 0))
+        self._message_count += end - first
 
     def insert_fresh(self, first: int, end: int) -> None:
         """Add messages handed out for the first time, out of offset order; none of them is in a run."""
+        self._message_count += end - first
         index = bisect_right(self.firsts, first)
         self.firsts.insert(index, first)
         self.runs.insert(index, Run(first, end, 1, 0))
@@ -124,6 +128,7 @@ class OutstandingRuns:
             run = self.runs[index]
             if run.first == first and end < run.end:  # the common acknowledgement: from the front of one run
                 run.first = self.firsts[index] = end
+                self._message_count -= end - first
                 return end - first
         return self._remove_general(first, end)
 
@@ -132,6 +137,7 @@ class OutstandingRuns:
         removed = sum(run.end - run.first for run in self.runs[low:high])
         del self.firsts[low:high]
         del self.runs[low:high]
+        self._message_count -= removed
         return removed
 
     def handed_out(self, first: int, end: int) -> None:
@@ -162,6 +168,7 @@ class OutstandingRuns:
         """Replace everything by the runs of a snapshot."""
         self.runs = [Run(*state) for state in states]
         self.firsts = [run.first for run in self.runs]
+        self._message_count = sum(run.end - run.first for run in self.runs)
 
     def states(self) -> list[RunState]:
         """Every run as a value, neighbours with one history joined: the same for the same state."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.core.broker import Broker, Dying
-from penstock.core.definitions import declare
 from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
 from penstock.core.group import Group
 from penstock.core.groups import end_if_ephemeral
-from penstock.core.publishing import append_internal
+from penstock.core.overflow import dead_letter_queue
 from penstock.core.queue import Queue
 from penstock.core.ranges import OffsetRange
 from penstock.core.session import Session, Taken
+from penstock.core.storing import append_internal
 from penstock.core.values import (
     ACK,
     CANCELLED,
@@ -26,7 +26,6 @@ from penstock.core.values import (
     REQUEUE,
     STARTED,
     Failure,
-    QueueSettings,
     backoff_ms,
 )
 
@@ -116,7 +115,7 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     """
     group, offset = dying
     queue = group.queue
-    target = _dead_letter_queue(broker, queue, now_ms, queues_max)
+    target = dead_letter_queue(broker, queue, now_ms, queues_max)
     group.dying_count -= 1
     broker.ready_groups[group] = None
     with broker.recorder.together():
@@ -175,17 +174,6 @@ def _append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> Non
         if group is not target:
             broker.emit(group.durable, Discarded(queue.number, group.number, ELSEWHERE, ((offset, offset + 1),)))
             broker.ready_groups[group] = None
-
-
-def _dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:
-    name = queue.dead_letter_name
-    found = broker.names.get(name)
-    if found is not None:
-        return found
-    # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11). It is
-    # durable whatever its source is: durable queues may share it.
-    settings = QueueSettings(lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name)
-    return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]
 
 
 def acknowledge(broker: Broker, taken: list[Taken]) -> None:

@@ -7,8 +7,9 @@ with that batch, like every publish.
 
     is it too large --> where does it publish --> are its tags held --> is its state as it was read --> is there room
           |                    |                         |                       |                           |
-    transaction-too-large  unknown-queue,         transaction-stale      transaction-conflict            disk-full
-                           unsupported
+    transaction-too-large  unknown-queue,         transaction-stale      transaction-conflict            disk-full,
+                           unsupported                                                                   memory-full,
+                                                                                                         queue-full
 
 Its blocks are those of no producer: they have no sequences, and a transaction whose answer was lost is not sent again.
 Whoever acknowledged something in it learns from its redelivery that it did not happen.
@@ -19,19 +20,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from penstock.core.bounds import is_full_for
 from penstock.core.broker import Broker
 from penstock.core.dedup import NO_ID, DedupWindow, digest_of
 from penstock.core.definitions import find_queue
-from penstock.core.facts import GroupStateSet
+from penstock.core.dropping import drop_oldest
+from penstock.core.facts import PUBLISHED_HEADER_BYTES, GroupStateSet
 from penstock.core.group import Group
 from penstock.core.groups import find_group
 from penstock.core.groupstate import ABSENT, check_state, has_changed, last_version, state_values
 from penstock.core.intake import note
-from penstock.core.publishing import append_internal
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.settling import TagRange, acknowledge
-from penstock.core.values import Refused
+from penstock.core.storing import append_internal
+from penstock.core.values import DROP_OLDEST, Refused
 
 _NAMED_MAX: Final = 5
 """Stale tag ranges that an error names: enough to see which, short enough to read."""
@@ -87,6 +90,9 @@ def transact(
         ]
         for group, changes in checked.changes.items():
             _set_state(broker, group, changes)
+        for queue in dict.fromkeys(checked.queues):
+            if queue.settings.overflow == DROP_OLDEST:
+                drop_oldest(broker, queue)
     return placed
 
 
@@ -98,9 +104,25 @@ def _check(broker: Broker, session: Session, transaction: Transaction, limits: T
     queues = [_target(broker, exchange, key) for exchange, key, _, _ in transaction.blocks]
     _check_acks(session, transaction.acks)
     changes = _check_writes(broker, transaction.writes)
-    if broker.storage_full and (queues or changes):
-        raise Refused("disk-full", "the broker's disk is full; what it acknowledges alone would be taken")
+    if queues or changes:
+        _check_room(broker, queues, transaction.blocks)
     return _Checked(queues, changes)
+
+
+def _check_room(broker: Broker, queues: Sequence[Queue], blocks: Sequence[TransactedBlock]) -> None:
+    code = broker.stop_code(durable=True)
+    if code:
+        what = "disk" if code == "disk-full" else "memory"
+        raise Refused(code, f"the broker's {what} is full; what it acknowledges alone would be taken")
+    for queue in dict.fromkeys(queues):
+        mine = [block for target, block in zip(queues, blocks, strict=True) if target is queue]
+        size_bytes = sum(len(block[3]) + PUBLISHED_HEADER_BYTES for block in mine)
+        if is_full_for(queue, sum(block[2] for block in mine), size_bytes):
+            raise Refused(
+                "queue-full",
+                f"nothing was done: queue {queue.name!r} is at its bound (max_messages {queue.settings.max_messages},"
+                f" max_bytes {queue.settings.max_bytes}, 0 for none); do it again when consumers have made room",
+            )
 
 
 def _check_size(transaction: Transaction, limits: TransactionLimits) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from penstock.core.broker import Broker
 from penstock.core.facts import Discarded, Resumed
 from penstock.core.group import Group
-from penstock.core.publishing import append_internal
 from penstock.core.queue import Queue
+from penstock.core.storing import append_internal
 from penstock.core.values import CANCELLED, ELSEWHERE, TRANSFERRED, Refused
 
 

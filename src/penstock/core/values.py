@@ -19,6 +19,7 @@ DUPLICATE: Final = 1
 REFUSED: Final = 2
 SCHEDULED: Final = 3
 DUPLICATE_SCHEDULED: Final = 4
+DROPPED_NEWEST: Final = 5
 
 # Outcomes of a settle; EXTEND and STARTED leave the delivery leased.
 ACK: Final = 1
@@ -64,8 +65,17 @@ HOLD_MS_MAX: Final = 12 * 3600 * 1000
 """The longest a lease may be extended ahead of now."""
 DEDUP_WINDOW_MS_MAX: Final = 30 * 24 * 3600 * 1000
 """Ids are for retries and restarts of producers, not an archive."""
+MAX_AGE_MS_MAX: Final = 100 * 365 * 24 * 3600 * 1000
 DEDUP_COUNT_MAX: Final = 1_000_000
 """Ids of one queue: some 160 MB of memory."""
+
+
+# What happens to a publish that finds its queue at its bound.
+BACKPRESSURE: Final = "backpressure"
+REJECT_NEWEST: Final = "reject"
+DROP_OLDEST: Final = "drop_oldest"
+DROP_NEWEST: Final = "drop_newest"
+OVERFLOWS: Final = (BACKPRESSURE, REJECT_NEWEST, DROP_OLDEST, DROP_NEWEST)
 
 
 class Refusal(NamedTuple):
@@ -102,7 +112,8 @@ class QueueSettings:
     """What a queue was declared with.
 
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
-    message ids are not looked at. The rate is that of the default group (``rates.py``); None means none.
+    message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound. The rate is
+    that of the default group (``rates.py``); None means none.
     """
 
     durable: bool = True
@@ -116,6 +127,22 @@ class QueueSettings:
     dedup_count_max: int = 100_000
     rate_per_s: float | None = None
     rate_burst: int | None = None
+    max_messages: int = 0
+    max_bytes: int = 0
+    max_age_ms: int = 0
+    overflow: str = BACKPRESSURE
+    overflow_dead_letter: bool = False
+
+    @property
+    def judges(self) -> bool:
+        """True when publishing looks at more than sequences: at message ids, or at what the queue holds."""
+        bounds = self.max_messages or self.max_bytes or self.max_age_ms
+        return bool(self.dedup_window_ms or bounds or not self.durable)
+
+    @property
+    def parts_blocks(self) -> bool:
+        """True when the messages of one block may have different fates."""
+        return bool(self.dedup_window_ms or self.overflow in (REJECT_NEWEST, DROP_NEWEST))
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name."""
@@ -139,6 +166,9 @@ _BOUNDS: Final = {
     "memory_bytes_max": (4096, 1 << 40),
     "dedup_window_ms": (0, DEDUP_WINDOW_MS_MAX),
     "dedup_count_max": (1, DEDUP_COUNT_MAX),
+    "max_messages": (0, 1 << 40),
+    "max_bytes": (0, 1 << 50),
+    "max_age_ms": (0, MAX_AGE_MS_MAX),
 }
 
 
@@ -153,13 +183,20 @@ def parse_settings(arguments: dict[str, Any]) -> QueueSettings:
     if settings.backoff_min_ms > settings.backoff_max_ms:
         raise Refused("bad-setting", "backoff_min_ms is above backoff_max_ms")
     _check_burst_has_rate(settings)
+    drops = settings.overflow in (DROP_OLDEST, DROP_NEWEST) or settings.max_age_ms
+    if settings.overflow_dead_letter and not drops:
+        needed = f"overflow {DROP_OLDEST} or {DROP_NEWEST}, or max_age_ms"
+        raise Refused("bad-setting", f"overflow_dead_letter needs {needed}: nothing else is dropped")
     return settings
 
 
 def _check_setting(name: str, value: Any) -> None:
-    if name == "durable":
+    if name in ("durable", "overflow_dead_letter"):
         if not isinstance(value, bool):
-            raise Refused("bad-setting", f"durable must be true or false, not {value!r}")
+            raise Refused("bad-setting", f"{name} must be true or false, not {value!r}")
+    elif name == "overflow":
+        if value not in OVERFLOWS:
+            raise Refused("bad-setting", f"overflow must be one of {', '.join(OVERFLOWS)}, not {value!r}")
     elif name == "dead_letter":
         if value is not None:
             check_name(value)

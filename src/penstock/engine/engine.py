@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from penstock.core import definitions, delivery, publishing, scheduling, settling, transacting
+from penstock.core import definitions, delivery, dropping, publishing, scheduling, settling, transacting
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
@@ -37,6 +37,7 @@ from penstock.core.storing import Publication
 from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import MEMORY, REFUSED, WRITTEN, Refusal, Refused
 from penstock.engine import replies, requests
+from penstock.engine.backpressure import Backpressure
 from penstock.engine.blocks import BlockStore
 from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
@@ -55,6 +56,7 @@ from penstock.engine.looking import Looker
 from penstock.engine.outbox import Outbox
 from penstock.engine.recurrence import Recurrence
 from penstock.engine.scheduler import Scheduler
+from penstock.engine.setaside import SettingAside
 from penstock.engine.sifting import Sifter
 from penstock.storage.format import position_of
 from penstock.storage.interface import Batch
@@ -138,7 +140,9 @@ class Engine:
         self.recorded_bytes = 0
         self.delivered = 0
         self.outbox = Outbox(self)
+        self.backpressure = Backpressure(self)
         self.dead_letters = DeadLetters(self)
+        self.setting_aside = SettingAside(self)
         self.finder = Finder(self)
         self.looker = Looker(self)
         self.scheduler = Scheduler(self)
@@ -209,6 +213,7 @@ class Engine:
         del self._unconfirmed[session]
         self.outbox.forget(session)
         self.reply_boxes.close(session)
+        self.backpressure.forget(session)
         settling.close_session(self.broker, self.broker.sessions[session], lost, self.clock_ms())
         self.wake()
 
@@ -305,6 +310,8 @@ class Engine:
         if broker.alarms:
             scheduling.release_due(broker, now_ms)
         self.recurrence.turn(now_ms)
+        if broker.aging_queues or broker.age_deadlines:
+            dropping.drop_aged(broker, now_ms)
         self._collect()
         if broker.ready_groups:
             delivery.dispatch(broker, now_ms)
@@ -359,7 +366,7 @@ class Engine:
         if early:
             left = set(map(id, early))
             commit.pending.confirms = [c for c in commit.pending.confirms if id(c) not in left]
-            self.send_confirms(early)
+            self.send_confirms(self.backpressure.take(early))
 
     def committed(self, commit: Commit) -> None:
         """The batch is on disk: release what waited for it, and hand out what became visible."""
@@ -398,10 +405,12 @@ class Engine:
         return min(positions, default=None)
 
     def next_due_ms(self) -> int | None:
-        """When time alone makes something happen: a lease ends, a delayed or scheduled message is due."""
+        """When time alone makes something happen: a lease ends, a message is due, or is too old."""
         times = [due for group in self.broker.delayed_groups if (due := group.next_due_ms()) is not None]
         others = (self.broker.deadlines.next_ms(), self.broker.alarms.next_ms(), self.recurrence.next_ms())
         times += [ms for ms in others if ms is not None]
+        if self.broker.age_deadlines:
+            times.append(self.broker.age_deadlines[0][0])
         return min(times, default=None)
 
     def expire_idle_producers(self) -> None:
@@ -423,8 +432,8 @@ class Engine:
         if broker.confirms:
             confirms, broker.confirms = broker.confirms, []
             levels = {confirm.level for confirm in confirms}
-            if MEMORY in levels or self.outbox.is_holding:
-                confirms = self.outbox.hold_memory(confirms)
+            if MEMORY in levels:
+                confirms = self.backpressure.take_memory(confirms)
             pending.confirms += confirms
             pending.has_written |= WRITTEN in levels
 
@@ -436,6 +445,8 @@ class Engine:
         if broker.dying:
             dying, broker.dying = broker.dying, []
             self.dead_letters.bury(dying)
+        if broker.overfull_queues:
+            self.setting_aside.begin()
         if broker.cancelled:
             cancelled, broker.cancelled = broker.cancelled, []
             for session, consumer, refusal in cancelled:
@@ -448,14 +459,15 @@ class Engine:
         if broker.dropped:
             dropped, broker.dropped = broker.dropped, []
             self.blocks.drop(dropped)
-            self.outbox.release_held()
         if broker.draining:
             self.wake()
+        if broker.relieved_queues:
+            self.backpressure.release()
 
     def _release(self, pending: Pending) -> None:
         for queue, end_offset in pending.visible.items():
             delivery.make_visible(self.broker, queue, end_offset)
-        self.send_confirms(pending.confirms)
+        self.send_confirms(self.backpressure.take(pending.confirms))
         for session, request, result in pending.replies:
             sink = self.sinks.get(session)
             if sink is None:
@@ -480,10 +492,3 @@ class Engine:
             unconfirmed[session] -= confirm[6]
         for session, entries in by_session.items():
             self.sinks[session].confirm(entries)
-
-    def send_held_confirms(self, confirms: list[Confirm]) -> None:
-        """Release confirms that waited for room in a memory queue, behind the refusals before them (I9)."""
-        sessions = self.broker.sessions
-        in_line = {c.session for c in confirms if (s := sessions.get(c.session)) is not None and s.confirms_in_line}
-        self._pending.confirms += [confirm for confirm in confirms if confirm.session in in_line]
-        self.send_confirms([confirm for confirm in confirms if confirm.session not in in_line])

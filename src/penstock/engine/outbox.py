@@ -1,8 +1,6 @@
 """Deliveries on their way out: blocks found in memory leave at once, others wait for the journal, in order.
 
 A session's deliveries keep their order (I7): behind one that waits for its block, the later ones wait too.
-Confirms of memory queues wait here as well, while their queue is above its bound: that is the backpressure of
-``durable=False`` queues.
 """
 
 from __future__ import annotations
@@ -10,9 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from penstock.core.broker import Confirm, Delivery
+from penstock.core.broker import Delivery
 from penstock.core.log import BlockRef
-from penstock.core.values import MEMORY
 from penstock.engine.blocks import MEMORY_POSITION
 from penstock.engine.interface import DeliveryOut, StoredBlock
 
@@ -31,8 +28,6 @@ class Outbox:
         self._waiting: dict[int, deque[Delivery]] = {}
         self._loading: set[int] = set()
         self._loaded: dict[int, StoredBlock] = {}
-        self._held: dict[int, deque[Confirm]] = {}
-        self._held_routes: dict[tuple[int, int], int] = {}
 
     def deliver(self, deliveries: list[Delivery]) -> None:
         """Send what can be sent; begin to load the rest."""
@@ -127,45 +122,3 @@ class Outbox:
             if position not in self._loading and position not in self._loaded and get(position) is None:
                 self._loading.add(position)
                 self._engine.load([head.block], self._arrived)
-
-    # -- memory queues -------------------------------------------------------------------------------------------------
-
-    @property
-    def is_holding(self) -> bool:
-        """True while confirms wait for room in a memory queue: those behind them on the same route wait too (I9)."""
-        return bool(self._held)
-
-    def hold_memory(self, confirms: list[Confirm]) -> list[Confirm]:
-        """Send the confirms of memory queues that have room, hold those that have not; return the others."""
-        at_once: list[Confirm] = []
-        later: list[Confirm] = []
-        for confirm in confirms:
-            route = (confirm.session, confirm.route)
-            if route in self._held_routes:
-                self._held[self._held_routes[route]].append(confirm)
-            elif confirm.level != MEMORY:
-                later.append(confirm)
-            else:
-                self._place(confirm, at_once, later)
-        self._engine.send_confirms(at_once)
-        return later
-
-    def _place(self, confirm: Confirm, at_once: list[Confirm], later: list[Confirm]) -> None:
-        session = self._engine.broker.sessions.get(confirm.session)
-        route = session.routes.get(confirm.route) if session else None
-        queue = route.queue if route else None
-        if queue and not queue.deleted and queue.log.live_bytes > queue.settings.memory_bytes_max:
-            self._held.setdefault(queue.number, deque()).append(confirm)
-            self._held_routes[confirm.session, confirm.route] = queue.number
-        elif session and session.confirms_in_line:
-            later.append(confirm)
-        else:
-            at_once.append(confirm)
-
-    def release_held(self) -> None:
-        """Send the confirms of memory queues that have room again, or are gone."""
-        for number in list(self._held):
-            queue = self._engine.broker.queues.get(number)
-            if queue is None or queue.log.live_bytes <= queue.settings.memory_bytes_max:
-                self._engine.send_held_confirms(list(self._held.pop(number)))
-                self._held_routes = {route: held for route, held in self._held_routes.items() if held != number}

@@ -26,6 +26,7 @@ from penstock.core.facts import (
     MOVED,
     MOVED_TO,
     NOTED,
+    OVERFLOWED,
     PUBLISHED,
     PUBLISHED_HEADER,
     PUBLISHED_HEADER_BYTES,
@@ -67,7 +68,7 @@ _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
 _MOVES: Final = frozenset({MOVED, SCHEDULED_MOVED, DUE_MOVED})
 _QUEUE_FACTS: Final = frozenset(
-    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, DUE, UNSCHEDULED, GROUP_STATE}
+    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, OVERFLOWED, DUE, UNSCHEDULED, GROUP_STATE}
 )
 
 
@@ -242,6 +243,8 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
         head |= {
             "start": queue.log.start_offset,
             "next": queue.log.next_offset,
+            "dropped_newest": queue.dropped_newest,
+            "ages": queue.ages.state() if queue.ages is not None else None,
             "groups": [_snapshot_group(group) for group in queue.groups.values() if group.durable],
             "streams": [
                 (p, s.last_sequence, [run.values() for run in s.runs], list(s.gaps)) for p, s in queue.streams.items()
@@ -298,6 +301,9 @@ def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
 def _restore_columns(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> None:
     firsts, sizes, positions, *rest = columns
     queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
+    queue.dropped_newest = head["dropped_newest"]
+    if queue.ages is not None:
+        queue.ages.restore(head["ages"])
     if queue.dedup is not None:
         digests, noted, times, mark_firsts, *rest = rest
         queue.dedup.restore((digests, noted, times, mark_firsts))
@@ -356,4 +362,5 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
                 for p, s in queue.streams.items()
                 if s.last_sequence
             )
+            yield queue.dropped_newest
             yield queue.dedup.columns() if queue.dedup is not None else ()

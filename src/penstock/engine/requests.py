@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.core import definitions, delivery, fanout, groups, publishing, settling
 from penstock.core.group import Group
 from penstock.core.log import BlockRef
+from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import QueueSettings, Refused, check_name, parse_settings
 from penstock.engine import (
@@ -69,8 +70,12 @@ def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:
 
 
 def _queue_describe(call: Call) -> dict[str, Any]:
-    queue = call.queue()
-    return definitions.describe(call.engine.broker, queue)
+    return _describe(call.engine, call.queue())
+
+
+def _describe(engine: Engine, queue: Queue) -> dict[str, Any]:
+    stalled = {"stalled_producers": engine.backpressure.stalled_count(queue)}
+    return definitions.describe(engine.broker, queue) | stalled
 
 
 def _queue_list(call: Call) -> dict[str, Any]:
@@ -79,7 +84,7 @@ def _queue_list(call: Call) -> dict[str, Any]:
     limit = call.arguments.number("limit", 500, 1, LIST_LIMIT_MAX)
     call.arguments.end()
     queues, more = definitions.list_queues(call.engine.broker, prefix, after, limit)
-    return {"queues": [definitions.describe(call.engine.broker, queue) for queue in queues], "more": more}
+    return {"queues": [_describe(call.engine, queue) for queue in queues], "more": more}
 
 
 def _queue_delete(call: Call) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from penstock.core.definitions import find_queue
 from penstock.core.group import Group
 from penstock.core.groups import find_group
 from penstock.core.log import BlockRef
-from penstock.core.publishing import append_internal
 from penstock.core.queue import Queue
+from penstock.core.storing import append_internal
 from penstock.core.values import Refused
 
 if TYPE_CHECKING:

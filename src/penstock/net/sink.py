@@ -3,6 +3,7 @@
 ``Connection`` is the other half of this class: it has the socket and takes frames; this half never reads anything.
 """
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.net import encode
@@ -34,10 +35,6 @@ LARGE_ANSWERS: Final = frozenset(
 )
 """Answers of up to megabytes: a connection gets one at a time."""
 
-UNROUTED: Final = -1
-"""Blocks refused here still pass the engine, under a route that no client can open: so the refusal keeps its place
-among the confirms of its stream (I9)."""
-
 
 class FrameSink:
     """Implements ``penstock.engine.interface.Sink``, all but ``abort``. What it gathers is written once a loop turn."""
@@ -61,7 +58,7 @@ class FrameSink:
         self._open_requests = 0
         self._large_request = 0
         self._status_requests: set[int] = set()
-        self._refused_blocks: list[tuple[int, str]] = []
+        self._refused_blocks: dict[int, deque[str]] = {}
 
     # What the other half does
 
@@ -95,23 +92,28 @@ class FrameSink:
             self._halt(ANSWERING)
 
     def _without_block(self, publication: Publication, label: str) -> Publication:
-        """Return what passes the engine in place of a block that is refused for ``label``."""
-        self._refused_blocks.append((publication.route, label))
-        return publication._replace(route=UNROUTED, block=b"")
+        """Return what passes the engine in place of a block that is refused for ``label``: an empty one under the
+        complement of its route, which no client can open, so that the refusal keeps its place in the stream (I9).
+        """
+        self._refused_blocks.setdefault(publication.route, deque()).append(label)
+        return publication._replace(route=~publication.route, block=b"")
 
     # What the engine says
 
     def confirm(self, entries: "list[ConfirmEntry]") -> None:
         """Tell the outcomes of published blocks."""
         if self._refused_blocks:
-            entries = [self._with_route(entry) if entry[0] == UNROUTED else entry for entry in entries]
+            entries = [self._with_route(entry) if entry[0] < 0 else entry for entry in entries]
         for frame in encode.encode_confirms(entries):
             self._send(frame)
 
     def _with_route(self, entry: "ConfirmEntry") -> "ConfirmEntry":
-        route, label = self._refused_blocks.pop(0)
-        _, status, level, _, *rest = entry
-        return (route, status, level, label, *rest)
+        unrouted, status, level, _, *rest = entry
+        labels = self._refused_blocks[~unrouted]
+        label = labels.popleft()
+        if not labels:
+            del self._refused_blocks[~unrouted]
+        return (~unrouted, status, level, label, *rest)
 
     def deliver(self, entries: "list[DeliveryOut]") -> None:
         """Hand messages out."""

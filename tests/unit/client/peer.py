@@ -43,6 +43,8 @@ class PeerConnection(asyncio.Protocol):
         self.peer = peer
         self.frames: list[Frame] = []
         self.publications: list[Publication] = []
+        self.held: list[Publication] = []
+        """Those of them that were not confirmed at once."""
         self.settlements: list[Settlement] = []
         self.settle_requests: list[int] = []
         self.replies: list[Reply] = []
@@ -112,7 +114,16 @@ class PeerConnection(asyncio.Protocol):
             )
             for p in publications
         ]
-        self.write(FrameType.CONFIRM, b"".join(entries))
+        if entries:
+            self.write(FrameType.CONFIRM, b"".join(entries))
+
+    def confirm_dropped(self, *publications: Publication) -> None:
+        """Tell that blocks were dropped, as their queue was told to."""
+        for p in publications:
+            entry = CONFIRM_ENTRY.pack(
+                p.route, ConfirmStatus.DROPPED, p.level, 0, p.first_sequence, p.count, 0, 0, OFFSET_UNKNOWN
+            )
+            self.write(FrameType.CONFIRM, entry)
 
     def cancel(self, consumer: int, error: WireError) -> None:
         """End a consumer by the broker's doing."""
@@ -192,8 +203,11 @@ class PeerConnection(asyncio.Protocol):
 
     def _publish(self, publications: list[Publication]) -> None:
         self.publications += publications
-        if not self.peer.holds_confirms:
-            self.confirm(*publications)
+        held = [
+            p for p in publications if self.peer.holds_confirms or self.routes.get(p.route) in self.peer.full_queues
+        ]
+        self.confirm(*(p for p in publications if p not in held))
+        self.held += held
 
     def _settle(self, frame: Frame) -> None:
         self.settlements.append(decode_settle(frame.payload))
@@ -248,6 +262,8 @@ class ScriptedPeer:
         self.settle_answer: Answer = {"stale": 0}
         self.reply_answer: Callable[[list[Reply]], Answer] = lambda entries: {"outcomes": ["delivered"] * len(entries)}
         self.holds_confirms = False
+        self.full_queues: set[str] = set()
+        """Queues whose confirms wait for room."""
         self.mute = False
         """Neither shakes hands nor answers a ping: a half-open connection."""
         self.mechanisms = ["ANONYMOUS"]

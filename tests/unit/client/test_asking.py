@@ -204,14 +204,14 @@ async def test_a_cut_while_waiting_for_room_asks_over_the_next_connection(peer: 
     peer.holds_confirms = True
     peer.window_messages = 1
     async with connect(peer.url) as client:
-        jobs = client.queue("jobs")
+        jobs = client.queue("prices")
         publishing = [asyncio.ensure_future(jobs.publish(b"%d" % number)) for number in range(2)]
         first = peer.last
         await peer.until(lambda: first.publications)
         publishing.append(asyncio.ensure_future(jobs.publish(b"2")))
         await client.status()
         client.gathering.flush()
-        assert not client.producer.has_room
+        assert not client.producer.route("prices").has_room
         request = ask(client)
         await peer.until(lambda: first.count(FrameType.REPLY_OPEN))
         await client.status()

@@ -163,7 +163,7 @@ def test_memory_alone_is_noted_and_not_counted_as_unrouted(core: Core) -> None:
 def test_a_memory_queue_at_its_bound_refuses_for_all(core: Core) -> None:
     producer = everyone(core, "a", memory=("m",))
     producer.publish(1, b"x" * 5000)
-    assert producer.publish(2, b"y")[0][:3] == (REFUSED, SYNCED, "limit-reached")
+    assert producer.publish(2, b"y")[0][:3] == (REFUSED, SYNCED, "queue-full")
     assert core.broker.names["a"].log.next_offset == 1
 
 
@@ -310,3 +310,23 @@ def test_routes_need_a_producer_and_room(core: Core) -> None:
     assert opened(core.session(producer=False), 1) == "no-producer"
     session = core.session()
     assert [opened(session, number) for number in (1, 1, 2)] == ["", "", "limit-reached"]
+
+
+def test_a_queue_without_room_refuses_for_all(core: Core) -> None:
+    producer = everyone(core, "a")
+    for name, settings in (("full", {"overflow": "reject"}), ("waits", {}), ("latest", {"overflow": "drop_oldest"})):
+        core.queue(name, max_messages=1, **settings)
+        bind(core, core.broker.exchanges.names["everyone"], name)
+    assert producer.publish(1, b"x")[0][0] == STORED
+    assert producer.publish(2, b"y")[0][:3] == (REFUSED, SYNCED, "queue-full")
+    queues = core.broker.names
+    assert [queues[name].group.open_count for name in ("a", "full", "waits", "latest")] == [1, 1, 1, 1]
+
+
+def test_a_queue_that_drops_the_oldest_takes_what_comes_through_an_exchange(core: Core) -> None:
+    producer = everyone(core, "a")
+    latest = core.queue("latest", max_messages=1, overflow="drop_oldest", max_age_ms=1000)
+    bind(core, core.broker.exchanges.names["everyone"], "latest")
+    assert producer.publish(1, b"x", b"y")[0][0] == STORED
+    assert (latest.group.next_offset, latest.group.open_count) == (1, 1)
+    assert list(core.broker.aging_queues) == [latest]

@@ -1,23 +1,25 @@
 """Groups that hold (SEMANTICS 12): a dead message keeps its place, and what is behind it waits."""
 
+from typing import Any
+
 import pytest
 from tests.unit.core.harness import Core, offsets
 
-from penstock.core import definitions, groups, settling
+from penstock.core import definitions, dropping, groups, settling
 from penstock.core.facts import Acked, Discarded, Held, Published, Resumed
 from penstock.core.group import Group
 from penstock.core.histories import history_of
 from penstock.core.queue import Queue
 from penstock.core.session import Session
-from penstock.core.values import CANCELLED, REJECT, Refused
+from penstock.core.values import CANCELLED, DROPPED, REJECT, Refused
 
 
 class Bench:
     """A single group that holds, with its first message dead, and a worker that also takes its dead letters."""
 
-    def __init__(self, buried: bool = True) -> None:
+    def __init__(self, buried: bool = True, **settings: Any) -> None:
         self.core = Core()
-        self.queue = self.core.queue()
+        self.queue = self.core.queue(**settings)
         self.group: Group = self.core.group(self.queue, "billing", mode="single", on_dead="hold")
         self.worker: Session = self.core.fill(self.queue, 3)
         self.core.consume(self.worker, self.queue, group=self.group, messages=1)
@@ -29,6 +31,10 @@ class Bench:
     @property
     def dead(self) -> Queue:
         return self.core.broker.names["jobs.dead"]
+
+    def pass_time(self, duration_ms: int) -> None:
+        self.core.now_ms += duration_ms
+        dropping.drop_aged(self.core.broker, self.core.now_ms)
 
     def bury(self) -> None:
         dying, self.core.broker.dying = self.core.broker.dying, []
@@ -128,3 +134,21 @@ def test_only_lasting_groups_with_an_order_hold(settings: dict[str, object]) -> 
         parse_group_settings(settings)
     with pytest.raises(Refused, match="on_dead"):
         parse_group_settings({"on_dead": "explode"})
+
+
+def test_what_is_dead_in_its_place_is_not_too_old_until_it_is_resumed() -> None:
+    """Nothing looks at it meanwhile, however long it stays; other groups are not held up by it."""
+    bench = Bench(max_age_ms=1_000)
+    broker, audit = bench.core.broker, bench.core.group(bench.queue, "audit")
+    tag = bench.take_marker()
+    bench.pass_time(1)
+    bench.pass_time(2_000)
+    dropped = [fact for fact in bench.core.recorded(Discarded) if fact.reason == DROPPED]
+    assert [(fact.group, fact.ranges) for fact in dropped] == [
+        (bench.group.number, ((1, 3),)),
+        (audit.number, ((0, 3),)),
+    ]
+    assert broker.age_deadlines == []
+    assert settling.resume(broker, bench.worker, tag, bench.dead, 0)
+    bench.pass_time(0)
+    assert bench.group.open_count == 0

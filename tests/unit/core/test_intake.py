@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core
 
+from penstock.core.bounds import OVERRUN_BYTES
 from penstock.core.dedup import DIGEST_BYTES, NO_ID, digest_of
 from penstock.core.facts import Noted, Published, Repeated
-from penstock.core.publishing import MEMORY_OVERRUN_BYTES
 from penstock.core.session import Session
 from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
 from penstock_client.wire.blocks import decode_bodies, encode_block
@@ -153,8 +153,8 @@ def test_a_memory_queue_deduplicates_in_memory(core: Core) -> None:
 
 def test_a_memory_queue_far_above_its_bound_refuses(core: Core) -> None:
     session = producer(core, durable=False, memory_bytes_max=4096)
-    core.broker.queues[1].log.live_bytes += 4097 + MEMORY_OVERRUN_BYTES
-    assert publish(core, session, 1, "a") == [(REFUSED, "limit-reached", 1, 1, OFFSET_UNKNOWN)]
+    core.broker.queues[1].log.live_bytes += 4097 + OVERRUN_BYTES
+    assert publish(core, session, 1, "a") == [(REFUSED, "queue-full", 1, 1, OFFSET_UNKNOWN)]
 
 
 def test_a_purge_forgets_messages_and_not_their_ids(core: Core) -> None:

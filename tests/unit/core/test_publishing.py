@@ -4,6 +4,7 @@ from tests.unit.core.harness import Core
 from penstock.core import definitions, publishing
 from penstock.core.broker import Confirm
 from penstock.core.facts import Published
+from penstock.core.storing import append_internal
 from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, SYNCED, Refused
 
 
@@ -170,8 +171,8 @@ def test_a_route_needs_a_producer_and_room(core: Core) -> None:
 
 def test_an_internal_append_belongs_to_no_producer(core: Core) -> None:
     queue = core.queue()
-    assert publishing.append_internal(core.broker, queue, b"block", 0) == 0
+    assert append_internal(core.broker, queue, b"block", 0) == 0
     assert queue.streams == {}
     memory = core.queue("m", durable=False)
-    publishing.append_internal(core.broker, memory, b"block", 0)
+    append_internal(core.broker, memory, b"block", 0)
     assert len(core.held) == 1

@@ -4,7 +4,8 @@ from unittest.mock import patch
 import pytest
 from tests.unit.core.harness import BLOCK, Core
 
-from penstock.core import definitions, publishing, scheduling
+from penstock.core import definitions, dropping, publishing, scheduling
+from penstock.core.bounds import needed_messages
 from penstock.core.broker import Confirm
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Published, Scheduled, Unscheduled
 from penstock.core.queue import Queue
@@ -241,3 +242,37 @@ def test_the_plain_publish_path_knows_nothing_of_schedules(core: Core) -> None:
     publishing.publish(core.broker, session, [(1, 0, 1, 2, BLOCK)], core.now_ms)
     core.broker.confirms.clear()
     assert queue.schedule is None
+
+
+@pytest.mark.parametrize("overflow", ["reject", "drop_newest", "backpressure", "drop_oldest"])
+def test_what_waits_for_its_time_does_not_fill_a_queue(core: Core, overflow: str) -> None:
+    """When it is due it enters past the bound, as what moves within the broker does (SEMANTICS 11)."""
+    queue = core.queue(max_messages=1, overflow=overflow)
+    session = connected(core)
+    core.publish(session, (1, 1))
+    assert schedule(core, session, 2, *[core.now_ms + 5] * 2).status == SCHEDULED
+    assert needed_messages(queue) == 1
+    release(core, queue, 5)
+    assert needed_messages(queue) == 3
+
+
+def test_a_scheduled_block_that_is_sent_again_when_it_is_due_is_known_in_a_queue_that_rejects(core: Core) -> None:
+    """I9: by then it looks like any other block."""
+    core.queue(max_messages=1, overflow="reject")
+    session = connected(core)
+    schedule(core, session, 1, core.now_ms + 5)
+    core.publish(session, (1, 1))
+    confirm = core.broker.confirms.pop()
+    assert (confirm.status, confirm.code, confirm.offset) == (DUPLICATE_SCHEDULED, "", 1)
+
+
+def test_what_came_due_long_ago_is_too_old(core: Core) -> None:
+    """Its age is counted from when it was due, not from when it was published."""
+    queue = core.queue(max_age_ms=1_000)
+    schedule(core, connected(core), 1, core.now_ms + 5_000)
+    release(core, queue, 5_900)
+    dropping.drop_aged(core.broker, core.now_ms)
+    assert needed_messages(queue) == 1
+    core.now_ms += 200
+    dropping.drop_aged(core.broker, core.now_ms)
+    assert needed_messages(queue) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core
 
-from penstock.core.facts import Acked, GroupStateSet, Noted, Published
+from penstock.core.facts import Acked, Discarded, GroupStateSet, Noted, Published
 from penstock.core.groupstate import ABSENT, ANY_VERSION, state_values
 from penstock.core.queue import Queue
 from penstock.core.session import Session
@@ -18,7 +18,7 @@ from penstock.core.transacting import (
     TransactionLimits,
     transact,
 )
-from penstock.core.values import Refused
+from penstock.core.values import DROPPED, Refused
 from penstock_client.wire.blocks import decode_bodies, encode_block
 
 LIMITS = TransactionLimits(100, 10_000)
@@ -218,3 +218,34 @@ def test_an_id_that_is_too_old_is_new(core: Core) -> None:
     carry_out(core, session, blocks=[block("jobs", b"a", ids=["a"])])
     core.now_ms += 1000
     assert carry_out(core, session, blocks=[block("jobs", b"a", ids=["a"])]) == [[Placed(1, 1, False)]]
+
+
+@pytest.mark.parametrize("overflow", ["backpressure", "reject", "drop_newest"])
+def test_a_queue_at_its_bound_refuses_all_of_it(core: Core, overflow: str) -> None:
+    """An answer that waited for room would hold what else it does."""
+    session = holding(core, core.queue(max_messages=2, overflow=overflow), 2)
+    core.queue("out")
+    if overflow == "backpressure":  # there what comes is taken until it is above
+        carry_out(core, session, blocks=[block("jobs", b"a")])
+    assert refusal(core, session, acks=[(1, 1)], blocks=[block("out", b"a"), block("jobs", b"a")]) == "queue-full"
+
+
+def test_its_blocks_for_one_queue_need_room_together(core: Core) -> None:
+    session = core.session()
+    core.queue(max_messages=2, overflow="reject")
+    two = [block("jobs", b"a"), block("jobs", b"b")]
+    assert refusal(core, session, blocks=[*two, block("jobs", b"c")]) == "queue-full"
+    assert carry_out(core, session, blocks=two) == [[Placed(0, 1, False)], [Placed(1, 1, False)]]
+
+
+def test_a_queue_that_drops_the_oldest_takes_it_and_drops(core: Core) -> None:
+    queue = core.queue(max_messages=2, overflow="drop_oldest")
+    carry_out(core, core.session(), blocks=[block("jobs", b"a", b"b", b"c")])
+    assert core.recorded(Discarded) == [Discarded(queue.number, queue.group.number, DROPPED, ((0, 1),))]
+
+
+def test_full_memory_takes_what_acknowledges_alone(core: Core) -> None:
+    session = holding(core, core.queue(), 2)
+    core.broker.set_watermarks(disk_low=False, memory_full=True)
+    assert refusal(core, session, acks=[(1, 1)], blocks=[block("jobs", b"a")]) == "memory-full"
+    assert carry_out(core, session, acks=[(1, 2)]) == []

@@ -123,7 +123,7 @@ def test_held_confirms_of_a_lost_session_are_forgotten(bench: Bench) -> None:
     bench.engine.close_session(peer.session)
     bench.peer().call("queue_purge", queue="fast")
     assert confirmed(peer) == []
-    assert not bench.engine.outbox.is_holding
+    assert not bench.engine.backpressure.is_holding
 
 
 def test_a_restart_empties_a_memory_queue_and_keeps_its_name(bench: Bench) -> None:

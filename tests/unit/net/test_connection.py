@@ -147,6 +147,23 @@ async def test_a_block_refused_for_its_structure_keeps_its_place_among_the_confi
     ], "I9"
 
 
+async def test_a_refused_block_waits_behind_the_confirms_of_its_full_queue_and_behind_no_others(broker: Broker) -> None:
+    peer = Peer(broker).ready()
+    await peer.route(max_messages=1)
+    await peer.call(FrameType.QUEUE_DECLARE, queue="other")
+    await peer.call(FrameType.ROUTE_OPEN, route=2, exchange="", routing_key="other")
+    bad = bytearray(encode_block([b"bad"]))
+    bad[33:35] = b"\xc0\xc0"
+    peer.publish(1, b"x", b"x")
+    peer.send(FrameType.PUBLISH, encode_publish_entry(1, 0, 3) + bytes(bad))
+    peer.send(FrameType.PUBLISH, encode_publish_entry(2, 0, 1) + encode_block([bytes(2_000_000)]))
+    (confirm,) = decode_confirm((await peer.next(FrameType.CONFIRM)).payload)
+    assert (confirm.route, confirm.code) == (2, ErrorCode.BODY_TOO_LARGE)
+    peer.send(FrameType.QUEUE_PURGE, {"queue": "jobs"}, 9)
+    confirms = decode_confirm((await peer.next(FrameType.CONFIRM)).payload)
+    assert [(c.route, c.first_sequence, c.code) for c in confirms] == [(1, 1, 0), (1, 3, ErrorCode.BAD_BLOCK)], "I9"
+
+
 async def test_a_body_above_the_limit_is_refused_and_the_connection_goes_on() -> None:
     async with running_broker(Settings(limits=LimitSettings(body_bytes_max=1024))) as broker:
         peer = Peer(broker).ready()

@@ -177,7 +177,7 @@ class Asker:
         while box is None or box is not self._box:  # waiting for room may take longer than a connection lasts
             box = await self._opened_box()
             outgoing = prepare(replace(asked, reply_to=box.address, correlation_id=expected.correlation_id))
-            await self._client.room_for([outgoing])
+            await self._client.room_for(expected.target, [outgoing])
         expected.sent = True
         self._client.enqueue(expected.target, outgoing, level).add_done_callback(expected.confirmed)
 

@@ -311,7 +311,7 @@ class Client:
 
     async def publish(self, target: Target, message: Outgoing, level: int) -> Confirm:
         """Publish one message, with what else is published meanwhile; return its confirm."""
-        await self.room_for([message])
+        await self.room_for(target, [message])
         return await self.enqueue(target, message, level)
 
     def enqueue(self, target: Target, message: Outgoing, level: int) -> asyncio.Future[Confirm]:
@@ -330,12 +330,12 @@ class Client:
 
     async def publish_many(self, target: Target, messages: Sequence[Outgoing], level: int) -> list[Confirm]:
         """Publish messages in blocks; return their confirms, in order. Raises the first error, when all are known."""
-        await self.room_for(messages)
+        await self.room_for(target, messages)
         route = self.producer.route(target)
         futures: list[asyncio.Future[Confirm]] = []
         for start in range(0, len(messages), BLOCK_MESSAGES):
-            if not self.producer.has_room:
-                await self.producer.room()
+            if not route.has_room:
+                await self.producer.room(route)
             singles = Singles(route, level)
             futures += [singles.add(message) for message in messages[start : start + BLOCK_MESSAGES]]
             self.producer.send(singles.seal())
@@ -345,15 +345,16 @@ class Client:
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, Confirm)]
 
-    async def room_for(self, messages: Sequence[Outgoing]) -> None:
+    async def room_for(self, target: Target, messages: Sequence[Outgoing]) -> None:
         """Return when messages may be sent; raises when the broker would not take one of them."""
         if not self._produces or self._error is not None:
             await self.start_producing()
         for message in messages:
             if body_bytes(message) > self.producer.body_bytes_max:
                 raise too_large(body_bytes(message), self.producer.body_bytes_max)
-        if not self.producer.has_room:
-            await self.producer.room()
+        route = self.producer.route(target)
+        if not route.has_room:
+            await self.producer.room(route)
 
     async def subscribe(self, subscription: Subscription) -> Consumer:
         """Add a consumer. Raises UnknownQueue and what else the broker refuses."""
@@ -505,7 +506,7 @@ class Client:
             async with asyncio.timeout(self.request_timeout_s):
                 await self.producer.settled()
         except TimeoutError:
-            log.warning("closing with %d messages unconfirmed", self.producer.unconfirmed_messages)
+            log.warning("closing with %d messages unconfirmed", self.producer.window.messages)
 
 
 class Connecting:

@@ -49,7 +49,8 @@ class DeadLetter(NamedTuple):
     """Where a dead letter comes from, and why it died. ``earlier`` is its life before that, if it was redriven."""
 
     queue: str
-    offset: int
+    offset: int | None
+    """None: it never was in the queue, which was full."""
     attempts: int
     reason: str
     failures: list[Failure]
@@ -67,7 +68,9 @@ class DeadLetter(NamedTuple):
         published_at = moment(raw["published_at_ms"])
         earlier = cls.of(raw.get("earlier"))
         group = raw.get("group", "")
-        return cls(raw["queue"], raw["offset"], raw["attempts"], raw["reason"], failures, group, published_at, earlier)
+        return cls(
+            raw["queue"], raw.get("offset"), raw["attempts"], raw["reason"], failures, group, published_at, earlier
+        )
 
 
 def moment(time_ms: int) -> datetime:

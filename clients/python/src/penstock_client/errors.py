@@ -278,9 +278,21 @@ class Unroutable(PublishRefused):
 
 
 class DiskFull(PublishRefused):
-    """The broker's disk is full; publish again when there is room."""
+    """The broker's disk is full, or nearly; publish again when there is room."""
 
     code = "disk-full"
+
+
+class MemoryFull(PublishRefused):
+    """The broker's memory is nearly used up; publish again when there is room."""
+
+    code = "memory-full"
+
+
+class QueueFull(PublishRefused):
+    """The queue is at its bound; publish again when consumers have made room."""
+
+    code = "queue-full"
 
 
 _BY_CODE: Final[dict[str, type[PenstockError]]] = {
@@ -314,6 +326,8 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         BadBinding,
         ExchangeInUse,
         Unroutable,
+        MemoryFull,
+        QueueFull,
     )
 }
 
@@ -322,7 +336,9 @@ _PUBLISH_HELP: Final = {
     ErrorCode.UNKNOWN_EXCHANGE: "the exchange does not exist; declare it first",
     ErrorCode.UNKNOWN_ROUTE: "the queue does not exist; declare it first",
     ErrorCode.UNKNOWN_QUEUE: "the queue was deleted; declare it again",
-    ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room",
+    ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room (penstock status)",
+    ErrorCode.MEMORY_FULL: "the broker's memory is full; it takes messages again when there is room (penstock status)",
+    ErrorCode.QUEUE_FULL: "the queue is at its bound; it takes messages again when consumers have made room",
     ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
     ErrorCode.BAD_SETTING: "its delay or time to be delivered is not one the broker takes: at most 10 years ahead",
     ErrorCode.UNSUPPORTED: "a queue in memory takes no messages to be delivered later",

@@ -50,8 +50,8 @@ class ExchangePublisher(BasePublisher):
         """Publish soon what ``prepare`` returned, each under its routing key; failures are left for later."""
         for routing_key, message in messages:
             run = self._by_key.get(routing_key) or self._run_of(routing_key)
-            if self._put(run, message) and not self._producer.has_room:
-                await self._producer.room()
+            if self._put(run, message) and not run.route.has_room:
+                await self._producer.room(run.route)
 
     def _run_of(self, routing_key: str) -> Run:
         """Return the run of a routing key that is new, or was forgotten."""

@@ -2,8 +2,8 @@
 
 What is gathered is sent
 
-- in the loop's next turn when nothing is unconfirmed: one message at a time waits for no timer;
-- when the last confirm comes in: whatever came meanwhile makes the next blocks;
+- in the loop's next turn when nothing of its queue is unconfirmed: one message at a time waits for no timer;
+- when the last confirm of these queues comes in: whatever came meanwhile makes the next blocks;
 - when a queue has BLOCK_MESSAGES, or all of them together have filled the room;
 - after FLUSH_S at the latest.
 """
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from penstock_client.message import Confirm
 from penstock_client.outgoing import Outgoing, encode_parts
-from penstock_client.producer import Block, ConfirmSink, Part, Producer, Route
-from penstock_client.wire.entries import Level
+from penstock_client.producer import Block, Producer
+from penstock_client.route import ConfirmSink, Part, Route
+from penstock_client.wire.entries import DUPLICATES, ConfirmStatus, Level
 
 if TYPE_CHECKING:
     from penstock_client.errors import PenstockError
@@ -50,6 +51,7 @@ class Batch(Protocol):
     """Messages for one queue that make the next blocks."""
 
     messages: list[Outgoing]
+    route: Route
 
     def seal(self) -> list[Block]:
         """Take the messages out, as blocks."""
@@ -64,7 +66,7 @@ class Gathering:
         self._batches: list[Batch] = []
         self._granted_bytes = ROOM_BYTES
         self._timer: asyncio.Handle | None = None
-        producer.when_idle = self._idle
+        producer.when_confirmed = self._confirmed
 
     def begin(self, batch: Batch) -> None:
         """A batch has its first message."""
@@ -74,7 +76,7 @@ class Gathering:
         self._batches.append(batch)
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            idle = self._producer.is_idle
+            idle = batch.route.is_idle
             self._timer = loop.call_soon(self.flush) if idle else loop.call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
@@ -87,8 +89,8 @@ class Gathering:
             self._producer.send([block for batch in batches for block in batch.seal()])
         self.room_bytes = self._granted_bytes = min(ROOM_BYTES, self._producer.body_bytes_max)
 
-    def _idle(self) -> None:
-        if self._batches:
+    def _confirmed(self) -> None:
+        if self._batches and all(batch.route.is_idle for batch in self._batches):
             self.flush()
 
 
@@ -100,13 +102,16 @@ class Receipts:
     def __init__(self, futures: Sequence[asyncio.Future[Confirm]]) -> None:
         self._futures = futures
 
-    def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
-        """Messages are stored."""
+    def confirmed(self, part: Part, status: int, offset: int | None, level: int) -> None:
+        """Messages are stored, or scheduled, or dropped as their queue was told to."""
         queue, name, first_id = part.queue, _LEVEL_NAMES.get(level, str(level)), part.scheduled_id
+        duplicate, dropped = status in DUPLICATES, status == ConfirmStatus.DROPPED
         for index, future in enumerate(self._futures[part.first : part.end]):
             if not future.done():
                 scheduled_id = None if first_id is None else first_id + index
-                confirm = Confirm(queue, None if offset is None else offset + index, name, duplicate, scheduled_id)
+                confirm = Confirm(
+                    queue, None if offset is None else offset + index, name, duplicate, scheduled_id, dropped
+                )
                 future.set_result(confirm)
 
     def refused(self, part: Part, error: PenstockError) -> None:
@@ -119,12 +124,12 @@ class Receipts:
 class Singles:
     """Single publishes to one queue at one level: those that come together share blocks."""
 
-    __slots__ = ("_futures", "_level", "_route", "messages")
+    __slots__ = ("_futures", "_level", "messages", "route")
 
     def __init__(self, route: Route, level: int) -> None:
         self.messages: list[Outgoing] = []
         self._futures: list[asyncio.Future[Confirm]] = []
-        self._route = route
+        self.route = route
         self._level = level
 
     def add(self, message: Outgoing) -> asyncio.Future[Confirm]:
@@ -139,8 +144,8 @@ class Singles:
         messages, self.messages = self.messages, []
         futures, self._futures = self._futures, []
         blocks, start = [], 0
-        for data, count in encode_parts(messages, self._route.column):
-            blocks.append(Block(self._route, self._level, data, count, Receipts(futures[start : start + count])))
+        for data, count in encode_parts(messages, self.route.column):
+            blocks.append(Block(self.route, self._level, data, count, Receipts(futures[start : start + count])))
             start += count
         return blocks
 

@@ -62,13 +62,15 @@ Publishable = bytes | bytearray | memoryview | Message
 
 
 class Confirm(NamedTuple):
-    """The broker has the message. ``level`` says how: ``synced``, ``written`` or ``memory``.
+    """What became of a publish. ``level`` says how it is kept: ``synced``, ``written`` or ``memory``.
 
     Published through an exchange it has no ``queue`` (empty), and an ``offset`` only where exactly one queue took it.
 
     ``duplicate``: it had it before, by this sending or, in a queue that deduplicates, by its id; ``offset`` is that of
     then, None when it is no longer remembered.
     A scheduled message has a ``scheduled_id`` and no offset yet.
+    ``dropped``: the queue was full and drops what is newest; the message is not in it (``offset`` is None), and
+    publishing it again is not asked for.
     """
 
     queue: str
@@ -76,3 +78,4 @@ class Confirm(NamedTuple):
     level: str
     duplicate: bool
     scheduled_id: int | None = None
+    dropped: bool = False

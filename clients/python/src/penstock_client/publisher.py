@@ -12,8 +12,10 @@ from penstock_client.errors import PenstockError, PublishFailed
 from penstock_client.gathering import BLOCK_MESSAGES, MESSAGE_BYTES, Run, level_of
 from penstock_client.message import Publishable
 from penstock_client.outgoing import Outgoing, body_bytes, prepare, size_bytes
-from penstock_client.producer import Part, too_large
+from penstock_client.producer import too_large
+from penstock_client.route import Part
 from penstock_client.ways import Target
+from penstock_client.wire.entries import DUPLICATES, ConfirmStatus
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -41,6 +43,8 @@ class BasePublisher:
         self.confirmed_count = 0
         self.duplicate_count = 0
         """Of the confirmed ones: stored before, by this id or in an earlier sending."""
+        self.dropped_count = 0
+        """Not stored, because their queue was full and drops what is newest."""
 
     async def __aenter__(self) -> Self:
         await self._client.start_producing()
@@ -99,8 +103,8 @@ class BasePublisher:
         """Take a message that begins a run's next block, or ends it, or is more than a body."""
         if self._put(run, message):
             self._raise_failures()
-            if not self._producer.has_room:
-                await self._producer.room()
+            if not run.route.has_room:
+                await self._producer.room(run.route)
 
     def _put(self, run: Run, message: Outgoing) -> bool:
         """Gather a message; True when that filled something up and it was sent."""
@@ -117,12 +121,15 @@ class BasePublisher:
         gathering.flush()
         return True
 
-    def confirmed(self, part: Part, offset: int | None, level: int, duplicate: bool) -> None:
-        """Messages are stored."""
+    def confirmed(self, part: Part, status: int, offset: int | None, level: int) -> None:
+        """Messages are stored, or dropped as their queue was told to."""
         del offset, level
         count = part.end - part.first
-        self.confirmed_count += count
-        if duplicate:
+        if status == ConfirmStatus.DROPPED:
+            self.dropped_count += count
+        else:
+            self.confirmed_count += count
+        if status in DUPLICATES:
             self.duplicate_count += count
         self._settled(count)
 
@@ -188,5 +195,5 @@ class Publisher(BasePublisher):
     async def send_prepared(self, messages: Sequence[Outgoing]) -> None:
         """Publish soon what ``prepare`` returned; failures are left for later."""
         for message in messages:
-            if self._put(self._one, message) and not self._producer.has_room:
-                await self._producer.room()
+            if self._put(self._one, message) and not self._one.route.has_room:
+                await self._producer.room(self._one.route)

@@ -77,6 +77,13 @@ class QueueInfo(NamedTuple):
     dedup_count_max: int
     rate: float | None
     rate_burst: int | None
+    max_messages: int
+    max_bytes: int
+    max_age: float
+    overflow: str
+    dropped: int
+    dropped_newest: int
+    stalled_producers: int
     created_at: datetime
     raw: dict[str, Any]
 
@@ -87,6 +94,7 @@ class QueueInfo(NamedTuple):
             name=raw["queue"],
             lease=raw["lease_ms"] / 1000,
             backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
+            max_age=raw["max_age_ms"] / 1000,
             dedup_window=raw["dedup_window_ms"] / 1000,
             rate=raw["rate_per_s"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
@@ -95,7 +103,7 @@ class QueueInfo(NamedTuple):
         )
 
 
-_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "rate", "created_at", "raw"})
+_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "raw"})
 
 
 class Queue:
@@ -123,6 +131,11 @@ class Queue:
         dedup_count_max: int | None = None,
         rate: Rate | None = None,
         rate_burst: int | None = None,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        overflow: str | None = None,
+        overflow_dead_letter: bool | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
@@ -132,6 +145,11 @@ class Queue:
         ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset. With
         ``rate`` (``"100/s"``, or messages a second) all consumers together are handed no more than that, redeliveries
         included, and at most ``rate_burst`` at once (None: a tenth of a second's worth). Named groups have their own.
+
+        ``max_messages`` and ``max_bytes`` bound what the queue holds that someone still needs (0: no bound). At its
+        bound ``overflow`` decides: ``backpressure`` (the default: confirms wait), ``reject`` (QueueFull),
+        ``drop_oldest`` (never what is leased), ``drop_newest`` (the confirm says ``dropped``). What nobody took within
+        ``max_age`` seconds is dropped too. With ``overflow_dead_letter`` what is dropped becomes a dead letter.
 
         Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
         exist.
@@ -148,6 +166,11 @@ class Queue:
             "dedup_count_max": dedup_count_max,
             "rate_per_s": None if rate is None else per_second(rate),
             "rate_burst": rate_burst,
+            "max_messages": max_messages,
+            "max_bytes": max_bytes,
+            "max_age_ms": None if max_age is None else int(max_age * 1000),
+            "overflow": overflow,
+            "overflow_dead_letter": overflow_dead_letter,
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}

@@ -29,15 +29,6 @@ Target = str | Way
 """A queue's name, or a way through an exchange."""
 
 
-class Sequences:
-    """The next sequence of one stream: a queue's, or an exchange's under whatever routing keys."""
-
-    __slots__ = ("next",)
-
-    def __init__(self) -> None:
-        self.next = 1
-
-
 def label_of(target: Target) -> str:
     """Return what errors call it."""
     if isinstance(target, Way):

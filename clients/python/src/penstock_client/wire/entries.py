@@ -65,6 +65,13 @@ class ConfirmStatus(IntEnum):
     REFUSED = 2
     SCHEDULED = 3
     DUPLICATE_SCHEDULED = 4
+    DROPPED = 5
+
+
+DUPLICATES: Final = frozenset({int(ConfirmStatus.DUPLICATE), int(ConfirmStatus.DUPLICATE_SCHEDULED)})
+"""What was published again, and is what it was the first time."""
+TO_COME: Final = frozenset({int(ConfirmStatus.SCHEDULED), int(ConfirmStatus.DUPLICATE_SCHEDULED)})
+"""What is known by a schedule id and has no offset yet."""
 
 
 class Outcome(IntEnum):

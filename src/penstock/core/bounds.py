@@ -1,0 +1,113 @@
+"""Bounds of a queue: how much it holds that someone still needs, and whether there is room for more (SEMANTICS 15).
+
+    0 ............ max_messages, max_bytes ................ + OVERRUN
+      confirmed      backpressure: stored, confirms wait      refused: queue-full
+                     reject, drop_newest: not stored
+                     drop_oldest: stored, and the oldest leaves
+
+A memory queue has ``memory_bytes_max`` beside them: there it is what is stored that counts, and the answer is always
+backpressure. What moves within the broker (dead letters, redrives) is bound by nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from penstock.core.group import Group
+from penstock.core.queue import Queue
+from penstock.core.ranges import RangeSet
+from penstock.core.values import BACKPRESSURE, DROP_NEWEST, REJECT_NEWEST
+
+OVERRUN_MESSAGES: Final = 200_000
+OVERRUN_BYTES: Final = 64 * 1024 * 1024
+"""What a queue may hold beyond its bound: the windows of the producers whose confirms it holds back. Past it publishes
+are refused, or producers that come and go could fill memory and disk (I13)."""
+ROOM_UNBOUNDED: Final = 1 << 62
+
+
+def needed_messages(queue: Queue) -> int:
+    """Return how many messages some group still needs."""
+    groups = queue.keepers() if len(queue.groups) > 1 else (queue.group,)
+    return groups[0].open_count if len(groups) == 1 else _union_count(groups, dying=True)
+
+
+def kept_messages(queue: Queue) -> int:
+    """Return how many of those are not on their way to the dead letters."""
+    groups = queue.keepers()
+    return groups[0].open_count - groups[0].dying_count if len(groups) == 1 else _union_count(groups, dying=False)
+
+
+def _union_count(groups: Iterable[Group], dying: bool) -> int:
+    needed = RangeSet()
+    for group in groups:
+        for first, end in group.open_ranges(dying):
+            needed.add(first, end)
+    return needed.count
+
+
+def needed_bytes(queue: Queue) -> int:
+    """Return about how many bytes of blocks ``needed_messages`` is."""
+    return _bytes_of(queue, needed_messages(queue))
+
+
+def _bytes_of(queue: Queue, count: int) -> int:
+    """What is stored, by the share of its messages.
+
+    Blocks leave from the front of the log only. One message that stays there long must not fill the queue with what
+    was done behind it, and the sizes of single messages are not known (decision 0004).
+    """
+    log = queue.log
+    stored = log.next_offset - log.start_offset
+    return log.live_bytes * count // stored if stored else 0
+
+
+def is_over(queue: Queue, more_messages: int = 0, more_bytes: int = 0) -> bool:
+    """True when a queue that lets producers wait holds more than its bounds and this much beside."""
+    settings, stored_bytes = queue.settings, queue.log.live_bytes
+    if not settings.durable and stored_bytes > settings.memory_bytes_max + more_bytes:
+        return True
+    if settings.overflow != BACKPRESSURE:
+        return False
+    if settings.max_messages and needed_messages(queue) > settings.max_messages + more_messages:
+        return True
+    return bool(
+        settings.max_bytes
+        and stored_bytes > settings.max_bytes + more_bytes
+        and needed_bytes(queue) > settings.max_bytes + more_bytes
+    )
+
+
+def is_overrun(queue: Queue) -> bool:
+    """True when the queue takes nothing any more, whoever waits."""
+    return is_over(queue, OVERRUN_MESSAGES, OVERRUN_BYTES)
+
+
+def room(queue: Queue, unit_bytes: int) -> int:
+    """Return how many messages of this size are taken before the bound is reached, where that is its end."""
+    settings = queue.settings
+    if settings.overflow not in (REJECT_NEWEST, DROP_NEWEST):
+        return ROOM_UNBOUNDED
+    found = ROOM_UNBOUNDED
+    if settings.max_messages:
+        found = settings.max_messages - needed_messages(queue)
+    if settings.max_bytes:
+        found = min(found, (settings.max_bytes - needed_bytes(queue)) // unit_bytes)
+    return max(0, found)
+
+
+def is_full_for(queue: Queue, count: int, size_bytes: int) -> bool:
+    """True where this much is refused by whoever can neither wait for room nor store a part: an exchange, for it is
+    confirmed for all its queues at once, and a transaction.
+    """
+    return queue.is_judged and (is_over(queue) or count > room(queue, max(1, size_bytes // count)))
+
+
+def excess_messages(queue: Queue) -> int:
+    """Return how many messages a queue holds beyond its bounds, without those on their way to the dead letters."""
+    settings, kept = queue.settings, kept_messages(queue)
+    excess = kept - settings.max_messages if settings.max_messages else 0
+    kept_bytes = _bytes_of(queue, kept)
+    if 0 < settings.max_bytes < kept_bytes:
+        excess = max(excess, -(-(kept_bytes - settings.max_bytes) * kept // kept_bytes))
+    return excess

@@ -1,0 +1,133 @@
+"""Dropping from the front of a queue: the oldest where it is above its bound, and what is too old.
+
+What is with a consumer of any group is never dropped, nor for a group where it is dead: on its way to the dead letters,
+or kept in its place (SEMANTICS 15). Everything else is, wherever it waits, for every group that still needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import Final
+
+from penstock.core.bounds import excess_messages
+from penstock.core.broker import Broker
+from penstock.core.facts import Discarded
+from penstock.core.group import Group
+from penstock.core.overflow import dead_letter_queue
+from penstock.core.queue import Queue
+from penstock.core.ranges import OffsetRange, RangeSet
+from penstock.core.storing import append_internal
+from penstock.core.values import DROP_OLDEST, DROPPED
+
+RECHECK_MS: Final = 1_000
+"""What is too old and leased is looked at again after this: it may have been given back."""
+
+
+def drop_oldest(broker: Broker, queue: Queue) -> None:
+    """Bring a queue back to its bound, as far as what is leased lets it.
+
+    Where that goes to the dead letters, it is left to whoever has the blocks: see ``next_to_set_aside``.
+    """
+    count = excess_messages(queue)
+    if count > 0 and _sets_aside(queue):
+        broker.overfull_queues[queue] = None
+    elif count > 0:
+        _drop(broker, queue, count, queue.log.next_offset)
+
+
+def _sets_aside(queue: Queue) -> bool:
+    return queue.settings.overflow_dead_letter and queue.dead_letter_name != queue.name
+
+
+def next_to_set_aside(queue: Queue, count_max: int) -> list[int]:
+    """Return the first messages that the queue must not keep and that nobody holds, at most so many."""
+    groups = queue.keepers()
+    picked = _pick(groups, count_max, queue.ages.aged_offset) if queue.ages is not None else []
+    excess = excess_messages(queue) if queue.settings.overflow == DROP_OLDEST else 0
+    if excess > sum(end - first for first, end in picked):
+        picked = _pick(groups, min(excess, count_max), queue.log.next_offset)
+    return [offset for first, end in picked for offset in range(first, end)]
+
+
+def set_aside(broker: Broker, group: Group, offset: int, block: bytes, now_ms: int) -> None:
+    """Move a message to the dead letters, if nobody holds it by now: its copy and its end are in one batch (I14).
+
+    ``block`` is the message alone with its provenance already in its properties.
+    """
+    ranges = tuple(group.take_loose(offset, offset + 1))
+    if ranges:
+        queue = group.queue
+        target = dead_letter_queue(broker, queue, now_ms, queues_max=0)
+        with broker.recorder.together():
+            append_internal(broker, target, block, now_ms)
+            broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, ranges))
+        broker.ready_groups[group] = None
+
+
+def _watch(broker: Broker, queue: Queue) -> None:
+    """Have a queue looked at when its oldest messages are too old."""
+    ages = queue.ages
+    if ages is not None and not ages.is_watched and (due_ms := ages.next_due_ms()) is not None:
+        ages.is_watched = True
+        heappush(broker.age_deadlines, (due_ms, queue.number))
+
+
+def drop_aged(broker: Broker, now_ms: int) -> None:
+    """Drop what is too old by now, in every queue where something is."""
+    queues, broker.aging_queues = broker.aging_queues, {}
+    for queue in queues:
+        if queue.ages is not None and queue.low_offset < queue.ages.aged_offset:  # a group is gone
+            heappush(broker.age_deadlines, (0, queue.number))
+        else:
+            _watch(broker, queue)
+    while broker.age_deadlines and broker.age_deadlines[0][0] <= now_ms:
+        found = broker.queues.get(heappop(broker.age_deadlines)[1])
+        if found is not None:
+            _drop_aged(broker, found, now_ms)
+
+
+def _drop_aged(broker: Broker, queue: Queue, now_ms: int) -> None:
+    ages = queue.ages
+    assert ages is not None, "only queues that look at ages are watched"
+    ages.is_watched = False
+    aged_offset = ages.age(now_ms, queue.log.next_offset)
+    if _sets_aside(queue):
+        broker.overfull_queues[queue] = None
+    else:
+        _drop(broker, queue, queue.log.next_offset, aged_offset)
+    if any(first < aged_offset for group in queue.keepers() for first, _ in group.open_ranges(dying=False)):
+        ages.is_watched = True
+        heappush(broker.age_deadlines, (now_ms + RECHECK_MS, queue.number))
+    _watch(broker, queue)
+
+
+def _drop(broker: Broker, queue: Queue, count_max: int, below: int) -> None:
+    """Drop up to ``count_max`` messages in front of offset ``below``."""
+    groups = queue.keepers()
+    picked = _pick(groups, count_max, below)
+    for group in groups:
+        taken = [part for first, end in picked for part in group.take_loose(first, end)]
+        if taken:
+            broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, tuple(sorted(taken))))
+            broker.ready_groups[group] = None
+
+
+def _pick(groups: Sequence[Group], count_max: int, below: int) -> list[OffsetRange]:
+    """The first messages, in order, that wait in some group and are with a consumer of none."""
+    loose, held = RangeSet(), RangeSet()
+    for group in groups:
+        waiting = RangeSet(group.loose_ranges())
+        for first, end in waiting:
+            loose.add(first, end)
+        for run in group.outstanding if len(groups) > 1 else ():
+            for first, end in () if run.dying else waiting.gaps(run.first, run.end):
+                held.add(first, end)
+    picked: list[OffsetRange] = []
+    for first, end in loose:
+        for start, stop in held.gaps(first, min(end, below)):
+            stop = min(stop, start + count_max)  # noqa: PLW2901
+            if start < stop:
+                picked.append((start, stop))
+                count_max -= stop - start
+    return picked

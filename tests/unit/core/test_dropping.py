@@ -1,0 +1,196 @@
+"""Dropping from the front: what goes, what stays, and in whose eyes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.core.harness import Core, offsets
+
+from penstock.core import dropping
+from penstock.core.definitions import describe
+from penstock.core.facts import Discarded
+from penstock.core.groups import delete_group
+from penstock.core.queue import Queue
+from penstock.core.values import ACK, DROPPED, NACK, REJECT, RELEASE, Refused, parse_settings
+
+
+def dropped(core: Core) -> list[tuple[int, int]]:
+    return [part for fact in core.recorded(Discarded) if fact.reason == DROPPED for part in fact.ranges]
+
+
+def oldest_queue(core: Core, max_messages: int = 5, **settings: Any) -> Queue:
+    return core.queue(max_messages=max_messages, overflow="drop_oldest", **settings)
+
+
+def pass_time(core: Core, duration_ms: int) -> None:
+    core.pass_time(duration_ms)
+    dropping.drop_aged(core.broker, core.now_ms)
+
+
+def test_the_oldest_leaves_when_there_is_no_room(core: Core) -> None:
+    queue = oldest_queue(core)
+    core.fill(queue, 3, 2, 4)
+    assert dropped(core) == [(0, 4)]
+    assert (queue.group.next_offset, queue.group.open_count) == (4, 5)
+    assert describe(core.broker, queue)["dropped"] == 4
+
+
+def test_a_block_larger_than_the_bound_keeps_its_end(core: Core) -> None:
+    queue = oldest_queue(core)
+    core.fill(queue, 8)
+    assert dropped(core) == [(0, 3)]
+    assert not core.broker.full_queues
+
+
+def test_what_is_leased_is_never_dropped(core: Core) -> None:
+    """SEMANTICS 15."""
+    queue = oldest_queue(core)
+    worker = core.fill(queue, 5)
+    core.consume(worker, queue, messages=3)
+    core.dispatch()
+    core.fill(queue, 4)
+    assert dropped(core) == [(3, 7)]
+    core.settle(worker, ACK, (1, 3))
+    assert queue.group.open_count == 2
+
+
+def test_with_everything_leased_what_comes_is_dropped_at_once(core: Core) -> None:
+    queue = oldest_queue(core, max_messages=2)
+    worker = core.fill(queue, 2)
+    core.consume(worker, queue)
+    core.dispatch()
+    core.fill(queue, 3)
+    assert dropped(core) == [(2, 5)]
+
+
+def test_what_waits_for_another_attempt_goes_first(core: Core) -> None:
+    queue = oldest_queue(core)
+    worker = core.fill(queue, 5)
+    core.consume(worker, queue, messages=3)
+    core.dispatch()
+    core.settle(worker, RELEASE, (2, 2))
+    core.settle(worker, NACK, (3, 3), duration_ms=60_000)
+    core.fill(queue, 3)
+    assert dropped(core) == [(1, 2), (2, 3), (3, 4)]
+    assert (queue.group.returned_count, queue.group.delayed_count) == (0, 0)
+    assert queue.group.open_count == 5
+
+
+def test_what_dies_is_not_dropped_and_takes_no_room(core: Core) -> None:
+    queue = oldest_queue(core)
+    worker = core.fill(queue, 5)
+    core.consume(worker, queue, messages=2)
+    core.dispatch()
+    core.settle(worker, REJECT, (1, 2))
+    core.fill(queue, 2)
+    assert dropped(core) == []
+    core.fill(queue, 1)
+    assert dropped(core) == [(2, 3)]
+
+
+def test_a_bound_in_bytes_drops_as_many_as_it_takes(core: Core) -> None:
+    queue = core.queue(max_bytes=5 * 148, overflow="drop_oldest")
+    core.fill(queue, *[1] * 7)
+    assert dropped(core) == [(0, 1), (1, 2)]
+
+
+def test_a_message_is_dropped_for_every_group_or_for_none(core: Core) -> None:
+    queue = oldest_queue(core, max_messages=3)
+    first, _ = core.group(queue, "a"), core.group(queue, "b")
+    worker = core.fill(queue, 3)
+    core.consume(worker, queue, messages=1, group=first)
+    assert offsets(core.dispatch()) == [0]
+    core.fill(queue, 1)
+    assert dropped(core) == [(1, 2), (1, 2)], "the first is leased in one of them"
+    assert [group.open_count for group in queue.keepers()] == [3, 3]
+
+
+def test_what_nobody_took_in_time_is_dropped(core: Core) -> None:
+    queue = core.queue(max_age_ms=1000)
+    core.fill(queue, 3)
+    pass_time(core, 500)
+    core.fill(queue, 2)
+    pass_time(core, 500)
+    assert dropped(core) == []
+    pass_time(core, 10)
+    assert dropped(core) == [(0, 3)]
+    pass_time(core, 10_000)
+    assert queue.group.open_count == 0
+    assert core.broker.age_deadlines == []
+
+
+def test_what_is_leased_when_it_is_too_old_is_dropped_when_it_comes_back(core: Core) -> None:
+    queue = core.queue(max_age_ms=1000, lease_ms=60_000)
+    worker = core.fill(queue, 2)
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    pass_time(core, 2000)
+    assert dropped(core) == [(1, 2)]
+    core.settle(worker, RELEASE, (1, 1))
+    pass_time(core, dropping.RECHECK_MS)
+    assert dropped(core) == [(1, 2), (0, 1)]
+    assert core.broker.age_deadlines == []
+
+
+def test_what_is_needed_again_because_a_group_begins_anew_is_dropped_if_it_is_too_old(core: Core) -> None:
+    queue = core.queue(max_age_ms=1000)
+    worker = core.fill(queue, 5)
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    pass_time(core, 2000)
+    assert dropped(core) == [(1, 5)], "the first is leased"
+    delete_group(core.broker, queue.group)
+    assert queue.group.open_count == 5
+    pass_time(core, 1)
+    assert queue.group.open_count == 0
+
+
+def test_a_deleted_queue_is_not_looked_at(core: Core) -> None:
+    from penstock.core.definitions import delete
+
+    queue = core.queue(max_age_ms=1000)
+    core.fill(queue, 2)
+    pass_time(core, 1)
+    delete(core.broker, queue, False, False)
+    pass_time(core, 5000)
+    assert dropped(core) == []
+
+
+def test_what_goes_to_the_dead_letters_is_left_to_who_has_the_blocks(core: Core) -> None:
+    queue = oldest_queue(core, max_messages=2, overflow_dead_letter=True)
+    core.fill(queue, 4)
+    assert (dropped(core), list(core.broker.overfull_queues)) == ([], [queue])
+    assert dropping.next_to_set_aside(queue, 1) == [0]
+    assert dropping.next_to_set_aside(queue, 100) == [0, 1]
+    dropping.set_aside(core.broker, queue.group, 0, b"copy", core.now_ms)
+    assert dropping.next_to_set_aside(queue, 100) == [1]
+    assert core.broker.names["jobs.dead"].log.next_offset == 1
+
+
+def test_what_is_held_by_then_is_not_set_aside(core: Core) -> None:
+    """I14: no copy of what is worked on."""
+    queue = oldest_queue(core, max_messages=1, overflow_dead_letter=True)
+    worker = core.fill(queue, 2)
+    assert dropping.next_to_set_aside(queue, 100) == [0]
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    dropping.set_aside(core.broker, queue.group, 0, b"copy", core.now_ms)
+    assert "jobs.dead" not in core.broker.names
+    assert dropping.next_to_set_aside(queue, 100) == [1]
+
+
+def test_a_queue_without_dead_letters_of_its_own_drops_for_good(core: Core) -> None:
+    queue = oldest_queue(core, max_messages=1, overflow_dead_letter=True, dead_letter="jobs")
+    core.fill(queue, 3)
+    assert dropped(core) == [(0, 2)]
+
+
+@pytest.mark.parametrize("settings", [{"overflow": "drop_oldest"}, {"max_age_ms": 5}, {"overflow": "drop_newest"}])
+def test_whatever_drops_may_drop_into_the_dead_letters(settings: dict[str, Any]) -> None:
+    assert parse_settings({**settings, "overflow_dead_letter": True}).overflow_dead_letter
+
+
+def test_an_age_has_bounds() -> None:
+    with pytest.raises(Refused, match="max_age_ms"):
+        parse_settings({"max_age_ms": -1})
