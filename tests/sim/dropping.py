@@ -74,8 +74,11 @@ def check_aged(queue: ShadowQueue, fact: Discarded, now_ms: int) -> None:
         return  # it was dropped as the oldest
     for first, end in fact.ranges:
         for offset in range(first, end):
-            if not queue.settings.max_age_ms or queue.stored[offset].time_ms > now_ms - queue.settings.max_age_ms:
-                raise Violation("I13", f"{fact} of {queue.name}: {queue.stored[offset]} is too young at {now_ms}")
+            stored = queue.stored.get(offset)
+            if stored is None:
+                raise Violation("I12", f"{fact} of {queue.name}: there is no {offset}")
+            if not queue.settings.max_age_ms or stored.time_ms > now_ms - queue.settings.max_age_ms:
+                raise Violation("I13", f"{fact} of {queue.name}: {stored} is too young at {now_ms}")
 
 
 def _check_oldest(queue: ShadowQueue, group: ShadowGroup, fact: Discarded) -> None:
