@@ -226,7 +226,7 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
         return 0
     block = log.block_at(first)
     end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))
-    if group.passed or group.tail_count or group.sieve is not None:
+    if group.passed.count or group.tail_count or group.sieve is not None:
         end = group.clear_until(end)
     if end <= first:
         return 0
@@ -240,7 +240,7 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
 def _hand_out_at_cursor(broker: Broker, group: Group, end: int) -> None:
     group.outstanding.append_fresh(group.next_offset, end)
     group.next_offset = end  # the fact follows, one for the whole dispatch
-    if group.passed:
+    if group.passed.count:
         _pass_over(broker, group)
 
 

@@ -67,7 +67,7 @@ def next_span(group: Group, offset: int, held: list[Holding], now_ms: int) -> Sp
 def _untouched(group: Group, first: int) -> OffsetRange:
     """Return the first range that nobody was handed, from an offset at or above the cursor on; may be empty."""
     visible = group.queue.log.visible
-    return group.passed.first_gap(first, visible) if group.passed else (first, visible)
+    return group.passed.first_gap(first, visible) if group.passed.count else (first, visible)
 
 
 def _of_run(group: Group, run: Run, first: int, held: list[Holding], now_ms: int) -> Span:

@@ -169,7 +169,7 @@ class Group:
         fresh = visible - self.next_offset
         if fresh < 0:  # purged before it was durable
             return self.returned_count
-        if self.passed:
+        if self.passed.count:
             fresh -= self.passed.count_below(visible)
         return fresh + self.returned_count
 
@@ -213,7 +213,7 @@ class Group:
 
     def untouched_until(self, offset: int) -> int:
         """Return where the untouched messages end that begin at ``offset``."""
-        gaps = self.passed.gaps(offset, self.queue.log.next_offset) if self.passed else ()
+        gaps = self.passed.gaps(offset, self.queue.log.next_offset) if self.passed.count else ()
         return gaps[0][1] if gaps else self.queue.log.next_offset
 
     def untouched_ranges(self, first: int, end: int) -> list[OffsetRange]:
@@ -345,7 +345,7 @@ class Group:
 
     def advance(self, offset: int) -> None:
         """Move the cursor to ``offset``, and on over what was passed."""
-        self.next_offset = self.passed.pop_below(offset) if self.passed else offset
+        self.next_offset = self.passed.pop_below(offset) if self.passed.count else offset
         if self._tail:
             self.reach_tail()
 
@@ -399,7 +399,7 @@ class Group:
         """Return how far, up to ``end``, untouched messages may be handed out from the cursor on in one run."""
         if self.sieve is not None:
             end = min(end, self.sieve.until)
-        if self.passed:
+        if self.passed.count:
             end = min(end, self.passed.first)
         if self._tail:
             end = min(end, self._tail[0][0])
