@@ -135,13 +135,19 @@ def resume(broker: Broker, session: Session, tag: int, marker_queue: Queue, mark
     """
     taken = session.take(tag, tag + 1)
     if taken:
-        group, offset = marker_queue.markers.pop(marker_offset)
         with broker.recorder.together():
-            broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+            resume_held(broker, marker_queue, marker_offset)
             acknowledge(broker, taken)
-        group.give_back(offset, offset + 1)
-        broker.ready_groups[group] = None
     return bool(taken)
+
+
+def resume_held(broker: Broker, marker_queue: Queue, marker_offset: int) -> Group:
+    """Make ready again what a marker stands for; return its group. The marker has to end in the same batch (I14)."""
+    group, offset = marker_queue.markers.pop(marker_offset)
+    broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
+    group.give_back(offset, offset + 1)
+    broker.ready_groups[group] = None
+    return group
 
 
 def skip_orphans(broker: Broker) -> None:
@@ -149,9 +155,7 @@ def skip_orphans(broker: Broker) -> None:
     orphans, broker.orphans = broker.orphans, []
     for group, offset in orphans:
         if not group.deleted and offset in group.held:
-            ranges = ((offset, offset + 1),)
-            broker.emit(group.durable, Discarded(group.queue.number, group.number, CANCELLED, ranges))
-            broker.ready_groups[group] = None
+            discard(broker, group, offset, CANCELLED)
 
 
 def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes, now_ms: int) -> bool:
@@ -162,18 +166,24 @@ def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes
     taken = session.take(tag, tag + 1)
     if taken:
         with broker.recorder.together():
-            _append_for(broker, target, block, now_ms)
+            append_for(broker, target, block, now_ms)
             acknowledge(broker, taken)
     return bool(taken)
 
 
-def _append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> None:
-    queue = target.queue
-    offset = append_internal(broker, queue, block, now_ms)
-    for group in queue.keepers():
+def append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> int:
+    """Append a message for one group alone; return its offset. The caller has it all in one batch (I14)."""
+    offset = append_internal(broker, target.queue, block, now_ms)
+    for group in target.queue.keepers():
         if group is not target:
-            broker.emit(group.durable, Discarded(queue.number, group.number, ELSEWHERE, ((offset, offset + 1),)))
-            broker.ready_groups[group] = None
+            discard(broker, group, offset, ELSEWHERE)
+    return offset
+
+
+def discard(broker: Broker, group: Group, offset: int, reason: int) -> None:
+    """Have a group be done with a message unprocessed; whoever may hand it out has it no more."""
+    broker.emit(group.durable, Discarded(group.queue.number, group.number, reason, ((offset, offset + 1),)))
+    broker.ready_groups[group] = None
 
 
 def acknowledge(broker: Broker, taken: list[Taken]) -> None:

@@ -7,11 +7,11 @@ A message can be taken only while nobody holds it and it is not on its way to th
 from __future__ import annotations
 
 from penstock.core.broker import Broker
-from penstock.core.facts import Discarded, Resumed
 from penstock.core.group import Group
 from penstock.core.queue import Queue
+from penstock.core.settling import append_for, discard, resume_held
 from penstock.core.storing import append_internal
-from penstock.core.values import CANCELLED, ELSEWHERE, TRANSFERRED, Refused
+from penstock.core.values import CANCELLED, TRANSFERRED, Refused
 
 
 def check_there(group: Group, offset: int) -> None:
@@ -31,18 +31,15 @@ def check_takeable(group: Group, offset: int) -> None:
 def cancel(broker: Broker, group: Group, offset: int) -> None:
     """Have the group be done with a message that nobody holds. Raises Refused."""
     _take(group, offset)
-    _discard(broker, group, offset, CANCELLED)
+    discard(broker, group, offset, CANCELLED)
 
 
 def resume(broker: Broker, marker_group: Group, marker_offset: int) -> Group:
     """Have a held message tried again; its marker, which nobody may hold, is done. Returns the message's group."""
     _take(marker_group, marker_offset)
-    group, offset = marker_group.queue.markers.pop(marker_offset)
     with broker.recorder.together():
-        broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
-        _discard(broker, marker_group, marker_offset, TRANSFERRED)
-    group.give_back(offset, offset + 1)
-    broker.ready_groups[group] = None
+        group = resume_held(broker, marker_group.queue, marker_offset)
+        discard(broker, marker_group, marker_offset, TRANSFERRED)
     return group
 
 
@@ -54,18 +51,8 @@ def move(broker: Broker, group: Group, offset: int, target: Group, block: bytes,
     _take(group, offset)
     with broker.recorder.together():
         copied = append_for(broker, target, block, now_ms)
-        _discard(broker, group, offset, TRANSFERRED)
+        discard(broker, group, offset, TRANSFERRED)
     return copied
-
-
-def append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> int:
-    """Append a message for one group alone."""
-    with broker.recorder.together():
-        offset = append_internal(broker, target.queue, block, now_ms)
-        for group in target.queue.keepers():
-            if group is not target:
-                _discard(broker, group, offset, ELSEWHERE)
-    return offset
 
 
 def move_to_queue(broker: Broker, group: Group, offset: int, target: Queue, block: bytes, now_ms: int) -> int:
@@ -73,7 +60,7 @@ def move_to_queue(broker: Broker, group: Group, offset: int, target: Queue, bloc
     _take(group, offset)
     with broker.recorder.together():
         copied = append_internal(broker, target, block, now_ms)
-        _discard(broker, group, offset, TRANSFERRED)
+        discard(broker, group, offset, TRANSFERRED)
     return copied
 
 
@@ -87,8 +74,3 @@ def _take(group: Group, offset: int) -> None:
         raise Refused(
             "message-leased", f"{_where(group, offset)} is with a consumer: wait for it, or revoke its lease first"
         )
-
-
-def _discard(broker: Broker, group: Group, offset: int, reason: int) -> None:
-    broker.emit(group.durable, Discarded(group.queue.number, group.number, reason, ((offset, offset + 1),)))
-    broker.ready_groups[group] = None
