@@ -27,10 +27,10 @@ from typing import Any, Final, Self, TypeVar
 
 from penstock_client import client as asynchronous
 from penstock_client.delivery import HANDED, Delivery, MessageView
-from penstock_client.errors import ClientClosed, PenstockError, PublishFailed
+from penstock_client.errors import ClientClosed, PenstockError
 from penstock_client.exchange import ExchangeInfo
 from penstock_client.finding import FoundMessage
-from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
+from penstock_client.gathering import FLUSH_S
 from penstock_client.group import Group as AsyncGroup
 from penstock_client.group import GroupInfo
 from penstock_client.groupstate import State
@@ -59,6 +59,7 @@ from penstock_client.scheduled import ScheduledMessage
 from penstock_client.schedules import Schedule as AsyncSchedule
 from penstock_client.schedules import ScheduleInfo
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
+from penstock_client.sync_publisher import BlockingPublisher
 from penstock_client.sync_replies import iterate
 from penstock_client.transaction import Transaction as AsyncTransaction
 from penstock_client.transferring import Transferred
@@ -263,57 +264,18 @@ def _popped(acks: deque[tuple[Delivery, int]]) -> Iterator[tuple[Delivery, int]]
         yield acks.popleft()
 
 
-class Publisher:
+class Publisher(BlockingPublisher[Outgoing]):
     """``with jobs.publisher() as publisher: publisher.send(body)``."""
 
     def __init__(self, thread: _LoopThread, publisher: AsyncPublisher) -> None:
-        self._thread = thread
-        self._publisher = publisher
-        self._lock = threading.Lock()
-        self._gathered: list[Outgoing] = []
-        self._crossing = asyncio.Lock()
-        self._late: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.run(self._publisher.__aenter__())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._thread.run(self._cross())
-        self._thread.run(self._publisher.__aexit__(kind, error, traceback))
+        super().__init__(thread, publisher, publisher.send_prepared)
 
     def send(self, message: Publishable) -> None:
         """Publish soon; blocks while the window is full.
 
         Raises PublishFailed as soon as it is known that something sent before failed, and at the end of the publisher.
         """
-        outgoing = self._publisher.prepare(message)
-        with self._lock:
-            self._gathered.append(outgoing)
-            count = len(self._gathered)
-        if count == 1:
-            self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._cross_late))
-        elif count >= BLOCK_MESSAGES:
-            self._thread.run(self._cross())
-            if self._publisher.errors:
-                raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
-
-    def flush(self) -> None:
-        """Wait until everything sent so far has its outcome."""
-        self._thread.run(self._cross())
-        self._thread.run(self._publisher.flush())
-
-    def _cross_late(self) -> None:
-        self._late = self._thread.loop.create_task(self._cross())  # kept, or it might be collected while it runs
-
-    async def _cross(self) -> None:
-        """Bring what is gathered to the client's thread, one bringing at a time: the order stays."""
-        async with self._crossing:
-            with self._lock:
-                gathered, self._gathered = self._gathered, []
-            await self._publisher.send_prepared(gathered)
+        self._put(self._publisher.prepare(message))
 
 
 class Queue:

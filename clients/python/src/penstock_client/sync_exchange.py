@@ -2,77 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from penstock_client.errors import PublishFailed
 from penstock_client.exchange import Binding, ExchangeInfo
 from penstock_client.exchange import Exchange as AsyncExchange
 from penstock_client.exchange_publisher import ExchangePublisher as AsyncExchangePublisher
-from penstock_client.gathering import BLOCK_MESSAGES, FLUSH_S
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply
+from penstock_client.sync_publisher import BlockingPublisher
 from penstock_client.sync_replies import iterate
 
 if TYPE_CHECKING:
     from penstock_client.sync import _LoopThread
 
 
-class ExchangePublisher:
+class ExchangePublisher(BlockingPublisher[tuple[str, Outgoing]]):
     """``with events.publisher() as publisher: publisher.send("orders.new", body)``."""
 
     def __init__(self, thread: _LoopThread, publisher: AsyncExchangePublisher) -> None:
-        self._thread = thread
-        self._publisher = publisher
-        self._lock = threading.Lock()
-        self._gathered: list[tuple[str, Outgoing]] = []
-        self._crossing = asyncio.Lock()
-        self._late: asyncio.Task[None] | None = None
-
-    def __enter__(self) -> Self:
-        self._thread.run(self._publisher.__aenter__())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._thread.run(self._cross())
-        self._thread.run(self._publisher.__aexit__(kind, error, traceback))
+        super().__init__(thread, publisher, publisher.send_prepared)
 
     def send(self, routing_key: str, message: Publishable) -> None:
         """Publish soon; blocks while the window is full.
 
         Raises PublishFailed as soon as it is known that something sent before failed, and at the end of the publisher.
         """
-        outgoing = self._publisher.prepare(message)
-        with self._lock:
-            self._gathered.append((routing_key, outgoing))
-            count = len(self._gathered)
-        if count == 1:
-            self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._cross_late))
-        elif count >= BLOCK_MESSAGES:
-            self._thread.run(self._cross())
-            if self._publisher.errors:
-                raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
-
-    def flush(self) -> None:
-        """Wait until everything sent so far has its outcome."""
-        self._thread.run(self._cross())
-        self._thread.run(self._publisher.flush())
-
-    def _cross_late(self) -> None:
-        self._late = self._thread.loop.create_task(self._cross())  # kept, or it might be collected while it runs
-
-    async def _cross(self) -> None:
-        """Bring what is gathered to the client's thread, one bringing at a time: the order stays."""
-        async with self._crossing:
-            with self._lock:
-                gathered, self._gathered = self._gathered, []
-            await self._publisher.send_prepared(gathered)
+        self._put((routing_key, self._publisher.prepare(message)))
 
 
 class Exchange:
