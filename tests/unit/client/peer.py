@@ -138,6 +138,13 @@ class PeerConnection(asyncio.Protocol):
         self.write(FrameType.CLOSE, control.pack(error.as_map()))
         self._transport.close()
 
+    def answer_and_close(self, answer: dict[str, Any], error: WireError) -> None:
+        """Answer the request being handled and end the connection, so that the client reads both at once."""
+        request = self.frames[-1].request
+        answered = encode_frame(FrameType.OK, control.pack(answer), request)
+        self._transport.write(answered + encode_frame(FrameType.CLOSE, control.pack(error.as_map())))
+        self._transport.close()
+
     def replied(self, *correlation_ids: str | None, body: bytes = b"yes", **properties: Any) -> None:
         """Hand over replies, one for each correlation id, in one block."""
         columns = [{"correlation_id": one, **properties} if one else properties or None for one in correlation_ids]

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
-from tests.unit.client.peer import ScriptedPeer, guarded
+from tests.unit.client.peer import Answer, ScriptedPeer, guarded
 
 from penstock_client import ConnectionLost, PenstockError, StaleDelivery, UnknownQueue, connect
 from penstock_client.wire.entries import Outcome
@@ -37,6 +38,22 @@ async def test_unconfirmed_blocks_are_sent_again_unchanged_and_in_order(peer: Sc
     )
     opened = [connection.arguments(FrameType.PRODUCER_OPEN)[0]["producer"] for connection in (first, second)]
     assert opened == [None, 7]
+
+
+async def test_a_connection_lost_with_the_answer_to_the_producers_opening_is_not_published_over(
+    peer: ScriptedPeer,
+) -> None:
+    def answer(arguments: dict[str, Any]) -> Answer:
+        if len(peer.connections) > 1:
+            return {}
+        peer.last.answer_and_close({"producer": 7}, WireError(ErrorCode.SERVER_STOPPING, "the broker stops"))
+        return None
+
+    peer.answers["producer_open"] = answer
+    async with connect(peer.url) as client:
+        await guarded(client.queue("jobs").publish(b"x"))
+        assert [p.first_sequence for p in peer.last.publications] == [1]
+    assert len(peer.connections) == 2
 
 
 async def test_what_was_confirmed_is_not_sent_again(peer: ScriptedPeer) -> None:

@@ -188,6 +188,8 @@ class Producer:
         if self._link is link:
             return
         await self._open_producer(link)
+        if link.error is not None:  # with the answer: what is sent now would be sent over no connection
+            raise again(link.error)
         limits = link.limits
         self.window.messages_max = min(WINDOW_MESSAGES, limits.window_messages)
         self.window.bytes_max = min(WINDOW_BYTES, limits.window_bytes)
