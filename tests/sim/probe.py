@@ -229,8 +229,7 @@ class Probe:
 
     def _fired(self, fact: Fired, position: int) -> None:
         """A recurring schedule fired: with its message, in one batch, at the right time."""
-        started_ms = self.engine.recurrence._started_ms
-        assert started_ms is not None, "it fires in turns"
+        started_ms = self.engine.recurrence.started_ms
         message = self._copy if self._moved is not None else None
         check_fired(self.shadow, fact, message, self.engine.clock_ms(), started_ms)
         if message is not None:

@@ -130,12 +130,12 @@ def dispatch(broker: Broker, now_ms: int) -> None:
 
 def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
     group.unrecorded = group.next_offset
-    tiers = group.tiers()
     if group.bucket is not None:
-        _hand_out_rated(broker, group, group.bucket, tiers, now_ms)
-    elif len(tiers) == 1:
-        _share_out(broker, group, tiers[0], now_ms)
+        _hand_out_rated(broker, group, group.bucket, group.tiers(), now_ms)
+    elif group.plain_consumers:
+        _share_out(broker, group, group.consumers, now_ms)
     else:
+        tiers = group.tiers()
         while _hand_out_in_order(broker, group, tiers, group.ready_count, now_ms):
             pass
     _record_fresh(broker, group)
@@ -211,8 +211,7 @@ def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int,
     """Give the consumer up to ``limit`` messages of one block; those ready again come first."""
     if consumer.choice is not None:
         return _hand_out_chosen(broker, group, consumer, consumer.choice, limit, now_ms)
-    returned = group.first_returned()
-    if returned is not None:
+    if group.returned_count and (returned := group.first_returned()) is not None:
         return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
     return _hand_out_fresh(broker, group, consumer, limit, now_ms)
 
@@ -284,7 +283,7 @@ def _hand_out_chosen(broker: Broker, group: Group, consumer: Consumer, choice: C
 
 def _is_crowded(group: Group) -> bool:
     """Too many messages differ from "untouched" (SEMANTICS 31)."""
-    return len(group.outstanding) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX
+    return len(group.outstanding.runs) > EXCEPTIONS_MAX or len(group.history) > EXCEPTIONS_MAX
 
 
 def _pass_over(broker: Broker, group: Group) -> None:

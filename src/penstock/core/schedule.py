@@ -282,25 +282,23 @@ class Schedule:
 class Alarms:
     """Which schedule is to be looked at when. Outdated entries are skipped as they come up."""
 
-    __slots__ = ("_heap",)
+    __slots__ = ("heap",)
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
+        self.heap: list[tuple[int, int]] = []
+        """(ms, queue number); empty while nothing is scheduled, which every turn asks."""
 
     def set(self, queue: int, schedule: Schedule) -> None:
         """A schedule changed."""
         alarm_ms = schedule.next_ms()
         if alarm_ms is not None and alarm_ms != schedule.alarm_ms:
             schedule.alarm_ms = alarm_ms
-            heappush(self._heap, (alarm_ms, queue))
+            heappush(self.heap, (alarm_ms, queue))
 
     def pop(self, now_ms: int) -> tuple[int, int] | None:
         """Take the first alarm (time, queue number) that is not later than ``now_ms``."""
-        return heappop(self._heap) if self._heap and self._heap[0][0] <= now_ms else None
+        return heappop(self.heap) if self.heap and self.heap[0][0] <= now_ms else None
 
     def next_ms(self) -> int | None:
         """When to look again; a little early where the alarm is outdated."""
-        return self._heap[0][0] if self._heap else None
+        return self.heap[0][0] if self.heap else None

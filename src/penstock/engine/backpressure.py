@@ -39,11 +39,6 @@ class Backpressure:
         """True while any confirm waits for room."""
         return bool(self._held)
 
-    @property
-    def is_due(self) -> bool:
-        """True when confirms cannot simply leave."""
-        return bool(self._held or self._engine.broker.full_queues)
-
     def stalled_count(self, queue: Queue) -> int:
         """How many producers wait for room in this queue."""
         return len(self._held.get(queue, ()))
@@ -64,7 +59,7 @@ class Backpressure:
 
     def take(self, confirms: list[Confirm]) -> list[Confirm]:
         """Hold the confirms whose queue has no room; return those that may leave."""
-        if not self.is_due:
+        if not self._held and not self._engine.broker.full_queues:
             return confirms
         leaving: list[Confirm] = []
         for confirm in confirms:

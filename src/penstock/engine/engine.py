@@ -21,7 +21,9 @@ from penstock.core import definitions, delivery, dropping, publishing, schedulin
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
+    Acked,
     Fact,
+    Leased,
     MovedTo,
     Published,
     PublishedTo,
@@ -162,15 +164,16 @@ class Engine:
         """Stage a fact in the gathering batch."""
         if self.journal.staged_bytes > BATCH_CLOSE_BYTES:
             self.close_full_batch()
-        if isinstance(fact, STORED):
-            header, block = stored_header(fact), fact.block
-            size_bytes = len(header) + len(block)
-            position = self._stage((header, block), size_bytes)
-            self.blocks.add(position, fact.time_ms, block, len(header))
-            self.recorded_bytes += size_bytes
-            return position
-        if isinstance(fact, (PublishedTo, MovedTo)):
-            return self._record_shared(fact)
+        if not isinstance(fact, (Leased, Acked)):  # the most frequent ones need not be compared with all others
+            if isinstance(fact, STORED):
+                header, block = stored_header(fact), fact.block
+                size_bytes = len(header) + len(block)
+                position = self._stage((header, block), size_bytes)
+                self.blocks.add(position, fact.time_ms, block, len(header))
+                self.recorded_bytes += size_bytes
+                return position
+            if isinstance(fact, (PublishedTo, MovedTo)):
+                return self._record_shared(fact)
         record = encode(fact)
         self.recorded_bytes += len(record)
         return self._stage((record,), len(record))
@@ -307,9 +310,10 @@ class Engine:
             delivery.wake_delayed(broker, now_ms)
         if broker.orphans:
             settling.skip_orphans(broker)
-        if broker.alarms:
+        if broker.alarms.heap:
             scheduling.release_due(broker, now_ms)
-        self.recurrence.turn(now_ms)
+        if broker.recurrings.by_name:
+            self.recurrence.turn(now_ms)
         if broker.aging_queues or broker.age_deadlines:
             dropping.drop_aged(broker, now_ms)
         self._collect()

@@ -1,7 +1,7 @@
 """Recurring schedules fire: at their times, and for those that passed while the broker was down, by their rule.
 
-What is *missed* is a firing whose time was before the broker's first turn. Whatever comes later is only late, by a
-stall of the loop or a full disk, and is made up for one by one.
+What is *missed* is a firing whose time was before the broker was started. Whatever comes later is only late, by a long
+recovery, a stall of the loop or a full disk, and is made up for one by one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Recurrence:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._started_ms: int | None = None
+        self.started_ms: Final = engine.clock_ms()
         self._made_up_from: dict[int, int] = {}
         """By schedule: the first missed firing that ``missed="all"`` makes up for."""
 
@@ -42,15 +42,11 @@ class Recurrence:
         return None if next_ms == NEVER else next_ms
 
     def turn(self, now_ms: int) -> None:
-        """Fire what is due, some at a time."""
-        if self._started_ms is None:
-            self._started_ms = now_ms
+        """Fire what is due, some at a time. Called while there are schedules."""
         broker = self._engine.broker
-        if not broker.recurrings.by_name or broker.storage_full:
-            return
-        if broker.recurrings.next_ms <= now_ms:
+        if broker.recurrings.next_ms <= now_ms and not broker.storage_full:
             for one in broker.recurrings.due(now_ms)[:FIRINGS_PER_TURN]:
-                self._fire(one, now_ms, self._started_ms)
+                self._fire(one, now_ms, self.started_ms)
 
     def _fire(self, one: Recurring, now_ms: int, started_ms: int) -> None:
         at_ms = one.next_ms

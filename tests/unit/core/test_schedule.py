@@ -151,4 +151,4 @@ def test_alarms_come_in_order_and_only_when_something_changed() -> None:
     assert alarms.next_ms() == NOW_MS + 20
     assert alarms.pop(NOW_MS + 19) is None
     assert [alarms.pop(NOW_MS + 60) for _ in range(3)] == [(NOW_MS + 20, 2), (NOW_MS + 50, 1), None]
-    assert not alarms
+    assert not alarms.heap
