@@ -172,3 +172,19 @@ def test_a_queue_that_drops_the_oldest_is_declared_and_shown(broker: Broker) -> 
     broker.lines("publish", "latest", "one", "two")
     shown = broker.json("queue", "show", "latest")
     assert (shown["messages"], shown["dropped"], shown["max_age"], shown["overflow"]) == (1, 1, 60, "drop_oldest")
+
+
+def test_the_age_of_the_oldest_message_is_shown(broker: Broker) -> None:
+    broker.declare("aging")
+    broker.run("group", "declare", "aging", "billing")
+    assert (
+        broker.json("queue", "show", "aging")["oldest_age_ms"],
+        broker.json("group", "show", "aging", "billing")["oldest_age_ms"],
+    ) == (None, None)
+    broker.lines("publish", "aging", "one")
+    [listed] = broker.lines("queue", "list", "--prefix", "aging", "--json")
+    assert 0 <= listed["oldest_age_ms"] < 60_000
+    table = broker.run("queue", "list", "--prefix", "aging").stdout.decode().splitlines()
+    assert table[0].split()[-1] == "oldest"
+    assert table[1].split()[-1] in ("s", "ms")
+    assert "oldest age" in broker.run("group", "show", "aging", "billing").stdout.decode()

@@ -549,7 +549,9 @@ def describe(world: World) -> None:
         "leased": sum(group.count(Place.LEASED) for group in queue.keepers()),
         "acked": sum(group.acked for group in queue.groups.values()),
     }
-    connection.ask(Asked("queue_describe", -1, counts), {"queue": queue.name})
+    oldest = queue.stored.get(min(queue.needed(), default=-1))
+    sent = {"entered_ms": oldest and oldest.time_ms, "asked_ms": world.now_ms, "exact": not queue.released}
+    connection.ask(Asked("queue_describe", -1, counts, sent=sent), {"queue": queue.name})
 
 
 def alter(world: World) -> None:

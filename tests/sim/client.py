@@ -174,12 +174,27 @@ class Connection:
             raise Violation("I12", f"{asked.command} answered {wrong}, not {asked.wanted}")
         if asked.command == "find":
             self._check_found(asked, result)
+        if asked.command == "queue_describe":
+            self._check_age(asked.sent, result["oldest_age_ms"])
         if asked.command == "producer_open":
             self.client.producer = result["producer"]
             self.producer_known = True
         elif asked.command == "reply_open":
             self.address = result["address"]
             self.world.probe.mail.opened(self.session, self.address)
+
+    def _check_age(self, sent: dict[str, Any], age_ms: int | None) -> None:
+        """The oldest message is as old as it was when somebody asked, or as now; what came due while the broker
+        was down may be older than what it is behind.
+        """
+        entered_ms = sent["entered_ms"]
+        if entered_ms is None or age_ms is None:
+            is_right = entered_ms is age_ms
+        else:
+            oldest_ms = self.world.now_ms - entered_ms if sent["exact"] else age_ms
+            is_right = sent["asked_ms"] - entered_ms <= age_ms <= oldest_ms
+        if not is_right:
+            raise Violation("I12", f"the oldest message is {age_ms} ms old at {self.world.now_ms}: {sent}")
 
     def _check_found(self, asked: Asked, result: dict[str, Any]) -> None:
         """A search says nothing that is not so: bodies, state and order; and it goes on behind what it found."""

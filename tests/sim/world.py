@@ -335,9 +335,7 @@ class World:
             self._wake()
             return True
         try:
-            blocks = {
-                ref.position: parse_stored(self.journal.read(ref.position, ref.size_bytes)) for ref in load.blocks
-            }
+            blocks = {ref.position: load.parse(self.journal.read(ref.position, ref.size_bytes)) for ref in load.blocks}
         except StorageError as error:
             raise Violation("I1", f"a block that is needed cannot be read: {error}") from error
         self._loads.appendleft((load, blocks))

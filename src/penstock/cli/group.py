@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -63,12 +63,24 @@ def list_groups(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) ->
         for info in infos:
             output.print_json(describe(info))
         return
-    columns = ("group", "mode", "ready", "scheduled", "leased", "consumers", "acked", "dead-lettered", "state")
-    rows = [
-        (_shown(i.name), i.mode, i.ready, i.scheduled, i.leased, i.consumers, i.acked, i.dead_lettered, _state(i))
-        for i in infos
-    ]
-    output.print_table(columns, rows)
+    columns = (
+        "group",
+        "mode",
+        "ready",
+        "scheduled",
+        "leased",
+        "oldest",
+        "consumers",
+        "acked",
+        "dead-lettered",
+        "state",
+    )
+    output.print_table(columns, [_row(info) for info in infos])
+
+
+def _row(info: "GroupInfo") -> tuple[object, ...]:
+    waiting = (info.ready, info.scheduled, info.leased, output.age_text(info.raw["oldest_age_ms"]))
+    return (_shown(info.name), info.mode, *waiting, info.consumers, info.acked, info.dead_lettered, _state(info))
 
 
 @app.command(epilog="Example: penstock group declare events billing --mode single --start 2026-11-01T00:00:00")
@@ -114,7 +126,12 @@ def show(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL, json: Json 
     if json:
         output.print_json(describe(info))
     else:
-        output.print_facts((name.replace("_", " "), value) for name, value in describe(info).items())
+        facts = describe(info).items()
+        output.print_facts((name.removesuffix("_ms").replace("_", " "), _fact(name, value)) for name, value in facts)
+
+
+def _fact(name: str, value: Any) -> object:
+    return output.age_text(value) if name == "oldest_age_ms" else value
 
 
 @app.command(epilog="Example: penstock group state events billing --json")

@@ -179,6 +179,11 @@ def bytes_text(size_bytes: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def age_text(age_ms: int | None) -> str:
+    """Return an age for people; of nothing, a dash."""
+    return "-" if age_ms is None else duration_text(age_ms)
+
+
 def duration_text(duration_ms: int) -> str:
     """Return a duration with its largest two units: ``2 h 5 min``."""
     if duration_ms < 1000:

@@ -60,14 +60,13 @@ def list_queues(
         for info in infos:
             output.print_json(describe(info))
         return
-    columns = ("queue", "ready", "upcoming", "scheduled", "leased", "dead", "consumers", "size")
-    output.print_table(
-        columns,
-        [
-            (i.name, i.ready, i.upcoming, i.scheduled, i.leased, i.dead, i.consumers, output.bytes_text(i.bytes))
-            for i in infos
-        ],
-    )
+    columns = ("queue", "ready", "upcoming", "scheduled", "leased", "dead", "consumers", "size", "oldest")
+    output.print_table(columns, [_row(info) for info in infos])
+
+
+def _row(info: "QueueInfo") -> tuple[object, ...]:
+    counts = (info.ready, info.upcoming, info.scheduled, info.leased, info.dead, info.consumers)
+    return (info.name, *counts, output.bytes_text(info.bytes), output.age_text(info.raw["oldest_age_ms"]))
 
 
 @app.command(epilog="Example: penstock queue declare jobs --lease 60 --max-failures 3 --backoff 1 300")
@@ -176,7 +175,8 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
     if json:
         output.print_json(describe(info))
     else:
-        output.print_facts((name.replace("_", " "), _fact(name, value)) for name, value in describe(info).items())
+        facts = describe(info).items()
+        output.print_facts((name.removesuffix("_ms").replace("_", " "), _fact(name, value)) for name, value in facts)
 
 
 def _fact(name: str, value: Any) -> object:
@@ -187,6 +187,8 @@ def _fact(name: str, value: Any) -> object:
             return f"{value[0]:g} s to {value[1]:g} s"
         case "rate" if value is not None:
             return f"{value:g}/s"
+        case "oldest_age_ms":
+            return output.age_text(value)
         case "bytes" | "memory_bytes_max" | "max_bytes" if value is not None:
             return output.bytes_text(value)
     return value

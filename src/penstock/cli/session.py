@@ -84,10 +84,15 @@ def command_error(error: "PenstockError") -> CommandError:
     return CommandError(exit_code, happened, advice, detail)
 
 
+_RAW: Final = {"oldest_age": "oldest_age_ms"}
+"""Fields that are shown as the protocol has them."""
+
+
 def describe(info: "QueueInfo | GroupInfo") -> dict[str, Any]:
-    """Return a queue's or a group's info as a map for JSON; durations are in seconds."""
+    """Return a queue's or a group's info as a map for JSON; durations are in seconds unless their names say ms."""
     fields = info._asdict()
     raw = fields.pop("raw")
+    fields = {_RAW.get(name, name): raw[_RAW[name]] if name in _RAW else value for name, value in fields.items()}
     if "created_at" in fields:
         fields["created_at"] = fields["created_at"].isoformat(timespec="milliseconds")
         fields["memory_bytes_max"] = raw.get("memory_bytes_max")

@@ -14,6 +14,7 @@ from penstock.core.values import Refused
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
+    from penstock.engine.oldest import Oldest
 
 I32_MAX: Final = 0x7FFFFFFF
 U32_MAX: Final = 0xFFFFFFFF
@@ -98,6 +99,18 @@ class Call(NamedTuple):
         """The group it names; for nil all that the queue's messages are kept for."""
         name = self.arguments.optional("group")
         return named_groups(self.queue(), name)
+
+    def answer_with_ages(
+        self, infos: list[dict[str, Any]], oldest: list[Oldest | None], result: dict[str, Any]
+    ) -> None:
+        """Give each info the age of its oldest message, and answer with the result: the journal may have to be read."""
+
+        def known(ages_ms: list[int | None]) -> None:
+            for info, age_ms in zip(infos, ages_ms, strict=True):
+                info["oldest_age_ms"] = age_ms
+            self.engine.later(self.session.number, self.request, result)
+
+        self.engine.oldest.look(oldest, known)
 
 
 Handler = Callable[[Call], dict[str, Any] | None]

@@ -15,7 +15,6 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Final, Protocol
 
-from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import AwaitDurable, Housekeeping, Io
 from penstock.engine.interface import Load, StoredBlock
@@ -359,7 +358,7 @@ class Driver:
         blocks: dict[int, StoredBlock] = {}
         try:
             for ref in load.blocks:
-                blocks[ref.position] = parse_stored(self._journal.read(ref.position, ref.size_bytes))
+                blocks[ref.position] = load.parse(self._journal.read(ref.position, ref.size_bytes))
         except StorageFull:  # no descriptor now
             self._loop.call_soon_threadsafe(self._loop.call_later, FULL_RETRY_S, self._read_again, load)
             return

@@ -40,7 +40,7 @@ from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import MEMORY, REFUSED, WRITTEN, Refusal, Refused
 from penstock.engine import replies, requests
 from penstock.engine.backpressure import Backpressure
-from penstock.engine.blocks import BlockStore
+from penstock.engine.blocks import BlockStore, parse_stored
 from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
 from penstock.engine.interface import (
@@ -55,6 +55,7 @@ from penstock.engine.interface import (
     TagRange,
 )
 from penstock.engine.looking import Looker
+from penstock.engine.oldest import OldestTimes
 from penstock.engine.outbox import Outbox
 from penstock.engine.recurrence import Recurrence
 from penstock.engine.scheduler import Scheduler
@@ -147,6 +148,7 @@ class Engine:
         self.setting_aside = SettingAside(self)
         self.finder = Finder(self)
         self.looker = Looker(self)
+        self.oldest = OldestTimes(self)
         self.scheduler = Scheduler(self)
         self.recurrence = Recurrence(self)
         self.sifter = Sifter(self)
@@ -388,9 +390,14 @@ class Engine:
         for sink in list(self.sinks.values()):
             sink.abort(refusal)
 
-    def load(self, blocks: list[BlockRef], done: Callable[[dict[int, StoredBlock]], None]) -> None:
+    def load(
+        self,
+        blocks: list[BlockRef],
+        done: Callable[[dict[int, StoredBlock]], None],
+        parse: Callable[[bytes], StoredBlock] = parse_stored,
+    ) -> None:
         """Have blocks read from the journal; their segments stay until ``done`` has been called with them."""
-        load = Load(blocks, done)
+        load = Load(blocks, done, parse)
         self.loading[id(load)] = blocks
 
         def arrived(found: dict[int, StoredBlock]) -> None:

@@ -86,9 +86,11 @@ def group_delete(call: Call) -> dict[str, Any]:
     return {"deleted": groups.delete_group(call.engine.broker, group)}
 
 
-def group_describe(call: Call) -> dict[str, Any]:
+def group_describe(call: Call) -> None:
     """Describe one group."""
-    return definitions.describe_group(call.group())
+    group = call.group()
+    info = definitions.describe_group(group)
+    call.answer_with_ages([info], [call.engine.oldest.of_group(group)], info)
 
 
 def group_state(call: Call) -> dict[str, Any]:
@@ -97,8 +99,10 @@ def group_state(call: Call) -> dict[str, Any]:
     return {"id": group.number, "state": {key: [*value] for key, value in sorted(state_values(group).items())}}
 
 
-def group_list(call: Call) -> dict[str, Any]:
+def group_list(call: Call) -> None:
     """Describe the groups of a queue, by name."""
     queue = call.queue()
-    found = sorted(queue.groups.values(), key=lambda group: group.name)
-    return {"groups": [definitions.describe_group(group) for group in found if group.declared]}
+    found = sorted((group for group in queue.groups.values() if group.declared), key=lambda group: group.name)
+    infos = [definitions.describe_group(group) for group in found]
+    oldest = [call.engine.oldest.of_group(group) for group in found]
+    call.answer_with_ages(infos, oldest, {"groups": infos})

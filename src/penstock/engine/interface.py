@@ -173,7 +173,10 @@ StoredBlock = tuple[int, bytes]
 
 @dataclass(slots=True)
 class Load:
-    """Blocks to read from the journal, by whoever drives the engine; ``done`` takes them by position."""
+    """Blocks to read from the journal, by whoever drives the engine, who has each record parsed and hands them to
+    ``done`` by position.
+    """
 
     blocks: list[BlockRef]
     done: Callable[[dict[int, StoredBlock]], None]
+    parse: Callable[[bytes], StoredBlock]

@@ -69,8 +69,10 @@ def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:
     return replace(settings, dead_letter=None) if settings.dead_letter == f"{name}.dead" else settings
 
 
-def _queue_describe(call: Call) -> dict[str, Any]:
-    return _describe(call.engine, call.queue())
+def _queue_describe(call: Call) -> None:
+    queue = call.queue()
+    info = _describe(call.engine, queue)
+    call.answer_with_ages([info], [call.engine.oldest.of_queue(queue)], info)
 
 
 def _describe(engine: Engine, queue: Queue) -> dict[str, Any]:
@@ -78,13 +80,15 @@ def _describe(engine: Engine, queue: Queue) -> dict[str, Any]:
     return definitions.describe(engine.broker, queue) | stalled
 
 
-def _queue_list(call: Call) -> dict[str, Any]:
+def _queue_list(call: Call) -> None:
     prefix = call.arguments.text("prefix", "")
     after = call.arguments.text("after", "")
     limit = call.arguments.number("limit", 500, 1, LIST_LIMIT_MAX)
     call.arguments.end()
     queues, more = definitions.list_queues(call.engine.broker, prefix, after, limit)
-    return {"queues": [_describe(call.engine, queue) for queue in queues], "more": more}
+    infos = [_describe(call.engine, queue) for queue in queues]
+    oldest = [call.engine.oldest.of_queue(queue) for queue in queues]
+    call.answer_with_ages(infos, oldest, {"queues": infos, "more": more})
 
 
 def _queue_delete(call: Call) -> dict[str, Any]:

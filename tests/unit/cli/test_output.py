@@ -42,6 +42,11 @@ def test_a_duration_has_its_largest_two_units(duration_ms: int, text: str) -> No
     assert output.duration_text(duration_ms) == text
 
 
+def test_the_age_of_nothing_is_a_dash() -> None:
+    assert output.age_text(None) == "-"
+    assert output.age_text(0) == "0 ms"
+
+
 def test_control_characters_never_reach_a_terminal() -> None:
     assert output.printable("\x1b]0;title\x07\u202eöß日本") == "\\x1b]0;title\\x07\\u202eöß日本"
     assert output.printable("lone \ud800") == "lone \\ud800"

@@ -6,7 +6,6 @@ from typing import Any
 
 from penstock.core.values import Refusal
 from penstock.cron import CronCalendar
-from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Housekeeping, Io
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, EngineLimits, TagRange
@@ -184,7 +183,7 @@ class Bench:
         """Read what is asked for."""
         loads, self.engine.loads = self.engine.loads, []
         for load in loads:
-            found = {ref.position: parse_stored(self.journal.read(ref.position, ref.size_bytes)) for ref in load.blocks}
+            found = {ref.position: load.parse(self.journal.read(ref.position, ref.size_bytes)) for ref in load.blocks}
             load.done(found)
         return bool(loads)
 

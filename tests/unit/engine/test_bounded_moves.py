@@ -6,7 +6,6 @@ import pytest
 
 from penstock.core import delivery
 from penstock.core.broker import DROP_BLOCKS_MAX
-from penstock.engine.blocks import parse_stored
 from penstock.engine.engine import Engine
 from penstock.engine.interface import EngineLimits
 from penstock.engine.recovery import Recovery, fingerprint, snapshot_head, snapshot_queue
@@ -78,7 +77,7 @@ class World:
         self.engine.turn()
         loads, self.engine.loads = self.engine.loads, []
         for load in loads:
-            load.done({b.position: parse_stored(self.journal.read(b.position, b.size_bytes)) for b in load.blocks})
+            load.done({b.position: load.parse(self.journal.read(b.position, b.size_bytes)) for b in load.blocks})
 
     def commit(self) -> bool:
         self.turn()

@@ -20,7 +20,9 @@ Start = str | int | datetime
 
 
 class GroupInfo(NamedTuple):
-    """A group as it is now. Counts are messages; ``next_offset`` is the first that it never handed out."""
+    """A group as it is now. Counts are messages; ``next_offset`` is the first that it never handed out. ``oldest_age``
+    is how many seconds ago the oldest message entered the queue that it is not done with; None when there is none.
+    """
 
     queue: str
     name: str
@@ -35,6 +37,7 @@ class GroupInfo(NamedTuple):
     leased: int
     held: int
     messages: int
+    oldest_age: float | None
     consumers: int
     acked: int
     redelivered: int
@@ -50,7 +53,8 @@ class GroupInfo(NamedTuple):
     def of(cls, raw: dict[str, Any]) -> Self:
         """Return the info in a reply."""
         known = {field: raw[field] for field in cls._fields if field in raw}
-        return cls(**known, name=raw["group"], rate=raw["rate_per_s"], raw=raw)
+        oldest_age = seconds_of(raw["oldest_age_ms"])
+        return cls(**known, name=raw["group"], rate=raw["rate_per_s"], oldest_age=oldest_age, raw=raw)
 
 
 class Group:
@@ -173,6 +177,11 @@ def group_settings(
     elif start is not None:
         settings["start"] = start
     return settings
+
+
+def seconds_of(duration_ms: int | None) -> float | None:
+    """Return a duration of the protocol in seconds, None for none."""
+    return None if duration_ms is None else duration_ms / 1000
 
 
 def ephemeral_name() -> str:

@@ -12,7 +12,7 @@ from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import PEEKED, Delivery
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
-from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
+from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, seconds_of
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import read_reply
@@ -47,6 +47,8 @@ _PEEK_PAGE: Final = 1000
 class QueueInfo(NamedTuple):
     """A queue as it is now. Counts are messages, those of several groups added up; ``upcoming`` are to be delivered
     later and in no group yet, ``scheduled`` failed and wait for their backoff, ``dead`` are in its dead-letter queue.
+    ``oldest_age`` is how many seconds ago the oldest message entered it that some group still needs; None when there is
+    none. ``bytes`` are those stored for it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class QueueInfo(NamedTuple):
     held: int
     dead: int
     messages: int
+    oldest_age: float | None
     bytes: int
     consumers: int
     groups: int
@@ -98,12 +101,15 @@ class QueueInfo(NamedTuple):
             dedup_window=raw["dedup_window_ms"] / 1000,
             rate=raw["rate_per_s"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
+            oldest_age=seconds_of(raw["oldest_age_ms"]),
             raw=raw,
             **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
         )
 
 
-_DERIVED: Final = frozenset({"name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "raw"})
+_DERIVED: Final = frozenset(
+    {"name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "oldest_age", "raw"}
+)
 
 
 class Queue:
