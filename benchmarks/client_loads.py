@@ -101,7 +101,7 @@ async def watch(load: Coroutine[Any, Any, None], tally: Tally, job: Job) -> Outc
         if tally.count != seen:
             seen, changed_at = tally.count, time.perf_counter()
         if goal:
-            tally.limit = goal.limit()
+            tally.limit = goal.limit() * job.copies
         if tally.count >= tally.limit:
             break
     if tally.count != seen:

@@ -36,8 +36,10 @@ class Job:
     """Receive through the client's callback interface where that is not the usual one (nats-py)."""
     separate: bool = False
     """Publish to many queues through a publisher of each (Penstock); else one publisher serves them all."""
-    topic: bool = False
-    """Publish through a topic exchange that is bound to the queue (Penstock)."""
+    feature: str = ""
+    """What the load makes use of beside the plain queue (Penstock): see ``clients.features``."""
+    copies: int = 1
+    """How many consumers get each message: groups (Penstock)."""
     awaiting: bool = False
     """The message handler awaits (yields to the event loop) once per message."""
     stuck: bool = False

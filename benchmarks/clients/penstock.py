@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from benchmarks.clients.base import OnBody
+from benchmarks.clients.features import DECLARES, GROUPS, PUBLISHES
 from benchmarks.clients.stuck import StuckProducers
 from benchmarks.jobs import Job, Tally
 from penstock_client import Client, connect
@@ -19,7 +20,7 @@ class PenstockClient:
         self._durable = job.durable
         self._awaiting = job.awaiting
         self._separate = job.separate
-        self._topic = job.topic
+        self._feature = job.feature
         self._stuck_beside = job.queue if job.stuck else ""
         self._stuck: StuckProducers | None = None
         self._client: Client
@@ -38,8 +39,10 @@ class PenstockClient:
         await self._client.close()
 
     async def declare(self, queue: str) -> None:
-        """Declare the queue with default settings."""
+        """Declare the queue with default settings, and what the feature needs."""
         await self._client.queue(queue).declare(durable=self._durable)
+        if self._feature in DECLARES:
+            await DECLARES[self._feature](self._client.queue(queue))
 
     async def publish_one(self, queue: str, body: bytes) -> None:
         """Publish one message and wait until it is durable."""
@@ -47,21 +50,12 @@ class PenstockClient:
 
     async def publish_steadily(self, queue: str, body: bytes, tally: Tally) -> None:
         """One publisher.send a message."""
-        if self._topic:
-            await self._publish_through_topic(queue, body, tally)
+        if self._feature in PUBLISHES:
+            await PUBLISHES[self._feature](self._client, queue, body, tally)
             return
         async with self._client.queue(queue).publisher() as publisher:
             while not tally.stopping and tally.count < tally.limit:
                 await publisher.send(body)
-                tally.count += 1
-
-    async def _publish_through_topic(self, queue: str, body: bytes, tally: Tally) -> None:
-        events = self._client.exchange(f"{queue}.events", "topic")
-        await events.declare()
-        await events.bind(queue, "orders.*.new")
-        async with events.publisher() as publisher:
-            while not tally.stopping and tally.count < tally.limit:
-                await publisher.send("orders.eu.new", body)
                 tally.count += 1
 
     async def publish_spread(self, queues: list[str], body: bytes, tally: Tally) -> None:
@@ -86,9 +80,18 @@ class PenstockClient:
                 tally.count += 1
 
     async def consume(self, queue: str, tally: Tally, on_body: OnBody | None = None) -> None:
-        """``async for`` over messages, ``await message.ack()`` for each."""
+        """``async for`` over messages, ``await message.ack()`` for each; of all groups at once where there are many."""
+        groups = GROUPS.get(self._feature, ("",))
+        if len(groups) == 1:
+            await self._consume(queue, groups[0], tally, on_body)
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for group in groups:
+                tasks.create_task(self._consume(queue, group, tally, on_body))
+
+    async def _consume(self, queue: str, group: str, tally: Tally, on_body: OnBody | None) -> None:
         awaiting = self._awaiting
-        async with self._client.queue(queue).consume(prefetch=_PREFETCH) as messages:
+        async with self._client.queue(queue).consume(group=group, prefetch=_PREFETCH) as messages:
             async for message in messages:
                 if on_body:
                     on_body(message.body)
