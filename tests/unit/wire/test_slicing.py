@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock_client.wire import slicing
-from penstock_client.wire.blocks import encode_block, slice_block
+from penstock_client.wire.blocks import block_count, encode_block, slice_block
 from penstock_client.wire.errors import WireError
-from penstock_client.wire.slicing import BlockSlicer
+from penstock_client.wire.slicing import REMEMBERED_MAX, BlockSlicer
 
 VALUES = st.none() | st.dictionaries(st.text(max_size=3), st.integers(-9, 9) | st.text(max_size=40), max_size=3)
 KEYS = st.none() | st.text(max_size=4)
@@ -38,13 +38,13 @@ def test_every_part_is_what_slice_block_cuts(one: tuple[bytes, int], cuts: list[
 
 def test_a_block_is_walked_once_however_often_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     walks: list[int] = []
-    walk = slicing._elements_of
+    walk = slicing._edges_of
 
-    def noted(column: bytes, count: int) -> Any:
-        walks.append(count)
-        return walk(column, count)
+    def noted(block: bytes, start: int, size: int) -> Any:
+        walks.append(block_count(block))
+        return walk(block, start, size)
 
-    monkeypatch.setattr(slicing, "_elements_of", noted)
+    monkeypatch.setattr(slicing, "_edges_of", noted)
     slicer, block, other = BlockSlicer(), encode_block([b"a"] * 9), encode_block([b"b"] * 3)
 
     for index in range(9):
@@ -53,6 +53,17 @@ def test_a_block_is_walked_once_however_often_it_is_cut(monkeypatch: pytest.Monk
     assert slicer.slice(other, 0, 3) is other
     slicer.slice(other, 1, 2)
     assert walks == [9], "a first cut does not pay for a second"
+    slicer.slice(block, 3, 4)
+    slicer.slice(other, 2, 3)
+    slicer.slice(block, 5, 7)
+    assert walks == [9, 3]
+
+
+def test_only_so_many_blocks_are_remembered() -> None:
+    slicer, many = BlockSlicer(), [encode_block([b"a", b"%d" % number]) for number in range(REMEMBERED_MAX + 1)]
+    for block in many * 2:
+        assert slicer.slice(block, 1, 2) == slice_block(block, 1, 2)
+    assert len(slicer._known) == REMEMBERED_MAX
 
 
 def test_a_broken_column_is_an_error_of_the_wire() -> None:

@@ -331,10 +331,15 @@ def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
     )
 
 
+def column_sizes(block: bytes) -> tuple[int, ...]:
+    """Return how many bytes each of the five columns has, in order; absent ones 0."""
+    return _SIZES.unpack_from(block)
+
+
 def split_columns(block: bytes) -> list[bytes]:
     """Return the five columns of a block as they are; absent ones are empty."""
     columns, start = [], BLOCK_HEADER_BYTES
-    for size in _SIZES.unpack_from(block):
+    for size in column_sizes(block):
         columns.append(block[start : start + size])
         start += size
     return columns
