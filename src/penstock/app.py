@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock import __version__
 from penstock.auth.guard import Guard, ListenRefusedError
+from penstock.core.values import QueueSettings
 from penstock.cron import CronCalendar
+from penstock.engine.alarms import Alarm
 from penstock.engine.clock import BrokerClock
 from penstock.engine.driver import Driver
 from penstock.engine.engine import Engine
@@ -55,7 +57,8 @@ CLOCK_BEHIND_MS_MAX: Final = 1_000
 """How far the wall clock may be behind the journal's last time without a warning: two clocks are never quite equal."""
 
 EXPIRE_PRODUCERS_S: Final = 3600.0
-CHECK_WATERMARKS_S: Final = 1.0
+LOOK_AROUND_S: Final = 1.0
+"""Between two looks at the watermarks and the alarms."""
 
 Clock = Callable[[], int]
 """Returns milliseconds since 1970; never runs backward."""
@@ -86,7 +89,7 @@ class Broker:
         self._stop_wanted = asyncio.Event()
         self._stopped = False
         self._expiry_timer: asyncio.TimerHandle | None = None
-        self._watermark_timer: asyncio.TimerHandle | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.data = _open_data_directory(fs, str(settings.storage.data_dir))
         try:
@@ -103,6 +106,8 @@ class Broker:
             probes or Probes(partial(free_bytes, self.data.path), rss_bytes),
             self._on_watermark,
         )
+        self.engine.alarms.on_raised = self._on_alarm
+        self.engine.alarms.on_released = self._on_alarm_released
         self.hub = self._make_hub()
         self.server = Server(self.hub)
         self.driver = Driver(
@@ -179,7 +184,7 @@ class Broker:
         """Accept connections; return the addresses. Raises OSError or ListenRefusedError."""
         addresses = await self.server.listen(self.settings.server.host, self.settings.server.port)
         self._expire_producers()
-        self._check_watermarks()
+        self._look_around()
         return addresses
 
     def want_stop(self) -> None:
@@ -195,7 +200,7 @@ class Broker:
         if self._stopped:
             return
         self._stopped = True
-        for timer in (self._expiry_timer, self._watermark_timer):
+        for timer in (self._expiry_timer, self._look_timer):
             if timer:
                 timer.cancel()
         self.server.stop_accepting()
@@ -220,9 +225,16 @@ class Broker:
     def _on_watermark(self, change: str) -> None:
         self.log.warning("watermark", reason=change)
 
-    def _check_watermarks(self) -> None:
+    def _on_alarm(self, alarm: Alarm) -> None:
+        self.log.warning("alarm raised", **_named(alarm))
+
+    def _on_alarm_released(self, alarm: Alarm) -> None:
+        self.log.info("alarm released", **_named(alarm))
+
+    def _look_around(self) -> None:
         self.watermarks.check()
-        self._watermark_timer = self._loop.call_later(CHECK_WATERMARKS_S, self._check_watermarks)
+        self.engine.alarms.check()
+        self._look_timer = self._loop.call_later(LOOK_AROUND_S, self._look_around)
 
     def _expire_producers(self) -> None:
         self.engine.expire_idle_producers()
@@ -286,6 +298,10 @@ def _on_unhandled(broker: Broker, loop: asyncio.AbstractEventLoop, context: dict
         broker.fail(Failure(EXIT_SOFTWARE, f"internal error: {error!r}; nothing confirmed is lost, please report this"))
 
 
+def _named(alarm: Alarm) -> dict[str, Any]:
+    return {name: value for name, value in alarm._asdict().items() if name != "since_ms"}
+
+
 def free_bytes(path: str) -> int:
     """Return how much of the disk under ``path`` an ordinary process may still take."""
     status = os.statvfs(path)
@@ -313,6 +329,7 @@ def _engine_limits(settings: "Settings") -> EngineLimits:
         window_bytes=limits.window_bytes,
         cache_bytes=settings.storage.cache_bytes,
         snapshot_bytes=settings.storage.snapshot_bytes,
+        dead_letters=QueueSettings(**settings.dead_letters.model_dump()),
         producer_idle_ms=limits.producer_idle_days * 24 * 3600 * 1000,
     )
 

@@ -37,6 +37,8 @@ ENVIRONMENT_PREFIX: Final = "PENSTOCK_"
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+MAX_AGE_MS_MAX: Final = 100 * 365 * 24 * 3600 * 1000
+"""A hundred years: as of any queue."""
 
 _byte_size: Final = TypeAdapter(ByteSize)
 
@@ -123,6 +125,17 @@ class LimitSettings(_Section):
         return self
 
 
+class DeadLetterSettings(_Section):
+    """Bounds and alarms of the dead-letter queues that the broker makes by itself."""
+
+    max_messages: int = Field(default=0, ge=0, le=1 << 40)
+    max_bytes: Bytes = Field(default=0, ge=0, le=1 << 50)
+    max_age_ms: int = Field(default=0, ge=0, le=MAX_AGE_MS_MAX)
+    overflow: Literal["backpressure", "reject", "drop_oldest", "drop_newest"] = "backpressure"
+    alarm_messages: int = Field(default=0, ge=0, le=1 << 40)
+    alarm_age_ms: int = Field(default=0, ge=0, le=MAX_AGE_MS_MAX)
+
+
 class LogSettings(_Section):
     """What is logged, and how."""
 
@@ -140,6 +153,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
+    dead_letters: DeadLetterSettings = DeadLetterSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

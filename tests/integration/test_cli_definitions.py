@@ -7,6 +7,7 @@ from tests.integration.commands import Broker
 FILE = """
 [queues.jobs]
 lease_ms = 60000
+alarm_messages = 1000
 
 [queues.jobs.groups.billing]
 mode = "keyed"

@@ -188,3 +188,16 @@ def test_the_age_of_the_oldest_message_is_shown(broker: Broker) -> None:
     assert table[0].split()[-1] == "oldest"
     assert table[1].split()[-1] in ("s", "ms")
     assert "oldest age" in broker.run("group", "show", "aging", "billing").stdout.decode()
+
+
+def test_alarms_are_set_and_shown(broker: Broker) -> None:
+    broker.declare("watched", "--alarm-messages", "2", "--alarm-age", "3600")
+    broker.lines("publish", "watched", "one", "two")
+    assert next(one for one in broker.json("status")["alarms"] if one["queue"] == "watched")["value"] == 2
+    shown = broker.json("queue", "show", "watched")
+    assert (shown["alarm_messages"], shown["alarm_age"]) == (2, 3600)
+    assert shown["alarms"][0]["what"] == "messages"
+    assert "2 messages, alarm at 2, since" in broker.run("queue", "show", "watched").stdout.decode()
+    assert "watched: 2 messages, alarm at 2, since" in broker.run("status").stdout.decode()
+    broker.run("queue", "alter", "watched", "--alarm-messages", "0")
+    assert "watched" not in broker.run("status").stdout.decode()

@@ -49,8 +49,14 @@ def check_dropped(shadow: Shadow, recorded: deque[Recorded]) -> None:
 
 def check_bound(queue: ShadowQueue) -> None:
     """A queue that drops the oldest is within its bound, as far as nothing holds it."""
+    if not queue.filled_otherwise:
+        check_room_was_made(queue)
+
+
+def check_room_was_made(queue: ShadowQueue) -> None:
+    """It was brought back to its bound just now, whatever had been put in before."""
     settings = queue.settings
-    exact = not queue.filled_otherwise and not settings.overflow_dead_letter  # which takes a turn or two
+    exact = not settings.overflow_dead_letter  # which takes a turn or two
     if settings.overflow == DROP_OLDEST and settings.max_messages and exact:
         kept = _kept(queue)
         loose = kept - _held(queue)

@@ -263,6 +263,13 @@ def the_newest_is_dropped_as_oldest() -> Iterator[None]:
 
 
 @contextmanager
+def dead_letters_make_no_room() -> Iterator[None]:
+    """A dead letter is kept above the bound of a queue that drops its oldest."""
+    with patch.object(settling, "bound_dead_letters", lambda *_: None):
+        yield
+
+
+@contextmanager
 def nothing_grows_old() -> Iterator[None]:
     """No message is dropped for its age."""
     with patch.object(dropping, "drop_aged", lambda broker, _now_ms: broker.aging_queues.clear()):
@@ -582,6 +589,7 @@ MUTANTS: Final = (
     dropping_leaves_no_trace,
     dropping_takes_leased,
     the_newest_is_dropped_as_oldest,
+    dead_letters_make_no_room,
     nothing_grows_old,
     batches_split_anywhere,
     transactions_cut_apart,

@@ -14,6 +14,7 @@ EXCHANGES = ("x", "y", "z")
 ROUTING_KEYS = ("", "a", "b.c", "a.b.c")
 PATTERNS = ("#", "*", "a.#", "#.c", "*.c", "a.*.c", "b.c", "#.b.#")
 
+_DROPPING = {"overflow": "drop_oldest"}
 GROUPS = ("", "billing", "audit", "watch")
 """By name, on any queue: the default one, two lasting ones, an ephemeral one."""
 
@@ -62,6 +63,8 @@ class Options:
     garbage_segments: int
     """How soon housekeeping cleans."""
     window_messages: int = 80
+    dead_letters: dict[str, Any] = field(default_factory=dict)
+    """Of the dead-letter queues that the broker makes by itself."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     exchanges: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -108,6 +111,7 @@ def draw_options(rng: random.Random) -> Options:
         exchanges={name: _draw_exchange(rng) for name in EXCHANGES},
         filtered=frozenset(name for name in GROUPS if name and rng.random() < 0.4),
         settings={name: _draw_settings(rng, name) for name in QUEUES},
+        dead_letters=rng.choice([{}, {}, _DROPPING | {"max_messages": 1}, _DROPPING | {"max_messages": 4}]),
     )
 
 

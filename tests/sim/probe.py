@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim import recurring
 from tests.sim.bodies import uids_of
 from tests.sim.comparison import adopt_delays, adopt_sieves, compare
-from tests.sim.dropping import check_aged, check_ages
+from tests.sim.dropping import check_aged, check_ages, check_room_was_made
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
 from tests.sim.mail import Mail
@@ -86,6 +87,7 @@ class Probe:
         self._moved_end = -1
         self._part_end = -1
         self._copy: Published | None = None
+        self._died_into: set[int] = set()
         self._wrap(engine)
 
     def _wrap(self, engine: Engine) -> None:
@@ -113,9 +115,16 @@ class Probe:
         self._note(fact, position)
         return position
 
-    def together(self) -> AbstractContextManager[None]:
-        """What is recorded within has to be in one batch."""
-        return self.engine.together()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is recorded within has to be in one batch; a dead letter made its room in that."""
+        together = self.engine.together()
+        with together:
+            yield
+        if not together.depth:
+            for number in self._died_into:
+                check_room_was_made(self.shadow.queues[number])
+            self._died_into.clear()
 
     def hold(self, fact: Published) -> int:
         """A block of a memory queue is kept."""
@@ -214,6 +223,7 @@ class Probe:
             [(first, end)] = fact.ranges
             if self._moved is None or end != first + 1 or self._moved[0] != queue.stored[first].uid:
                 raise Violation("I14", f"{fact} without its copy; the last copy is {self._moved}")
+            self._died_into.add(self._moved[1])
             self._moved = None
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
@@ -249,6 +259,7 @@ class Probe:
         group.finish(fact.offset)
         group.dead += 1
         self._moved = None
+        self._died_into.add(fact.target)
 
     def _held(self, fact: Held) -> None:
         group = self.shadow.queues[fact.queue].groups[fact.group]
@@ -259,6 +270,7 @@ class Probe:
             raise Violation("I14", f"{fact} of {message.stored.uid} without its marker; the last copy is {self._moved}")
         group.put(message, Place.HELD)
         self._moved = None
+        self._died_into.add(fact.target)
 
     def _resumed(self, fact: Resumed, position: int) -> None:
         group = self.shadow.queues[fact.queue].groups[fact.group]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tests.sim.disk import SimFileSystem
 from tests.sim.options import Options
 
+from penstock.core.values import QueueSettings
 from penstock.cron import CronCalendar
 from penstock.engine.engine import Engine
 from penstock.engine.housekeeping import Housekeeping
@@ -36,6 +37,7 @@ def recover(fs: SimFileSystem, options: Options, boot_epoch: int, clock_ms: Call
         cache_bytes=options.cache_bytes,
         snapshot_bytes=options.snapshot_bytes,
         reply_bytes_max=options.reply_bytes_max,
+        dead_letters=QueueSettings(**options.dead_letters),
     )
     engine = Engine(journal, WireBlockCodec(), limits, boot_epoch, clock_ms, CronCalendar())
     recovery = Recovery(engine)

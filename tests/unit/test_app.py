@@ -195,6 +195,24 @@ async def test_memory_above_its_mark_stops_producers_of_every_queue() -> None:
     await broker.stop()
 
 
+async def test_the_log_warns_of_an_alarm_once_and_tells_when_it_is_over() -> None:
+    stream = io.StringIO()
+    broker = Broker(Settings(), make_logger("json", "info", stream), fs=MemoryFileSystem())
+    peer = Peer(broker).ready()
+    await peer.route(alarm_messages=1)
+    peer.publish(1, b"x")
+    await peer.next(FrameType.CONFIRM)
+    for _ in range(3):
+        broker.engine.alarms.check()
+    await peer.call(FrameType.QUEUE_PURGE, queue="jobs")
+    broker.engine.alarms.check()
+    await broker.stop()
+    logged = [json.loads(line) for line in stream.getvalue().splitlines()]
+    named = {"queue": "jobs", "what": "messages", "value": 1, "limit": 1}
+    assert [(one["level"], one["event"]) for one in logged] == [("warning", "alarm raised"), ("info", "alarm released")]
+    assert all(named.items() <= one.items() for one in logged)
+
+
 async def test_the_machine_is_asked_where_no_probes_are_given(tmp_path: Path) -> None:
     settings = Settings(
         server=ServerSettings(port=0),

@@ -136,3 +136,12 @@ def test_a_file_that_is_not_toml_is_refused_with_its_line(tmp_path: Path) -> Non
 
 def test_settings_errors_exit_with_ex_config() -> None:
     assert SettingsError.exit_code == module.EXIT_CONFIG == 78
+
+
+def test_dead_letter_queues_have_settings_of_their_own(tmp_path: Path) -> None:
+    config = tmp_path / "penstock.toml"
+    config.write_text('[dead_letters]\nmax_bytes = "1 GiB"\noverflow = "drop_oldest"\nalarm_messages = 100\n')
+    found = load(config).dead_letters
+    assert (found.max_bytes, found.overflow, found.alarm_messages) == (1 << 30, "drop_oldest", 100)
+    assert "dead_letters.overflow" in refusal('[dead_letters]\noverflow = "explode"\n', tmp_path)
+    assert "dead_letters.alarm_messages" in refusal("[dead_letters]\nalarm_messages = -1\n", tmp_path)

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import typer
@@ -182,6 +183,19 @@ def bytes_text(size_bytes: int) -> str:
 def age_text(age_ms: int | None) -> str:
     """Return an age for people; of nothing, a dash."""
     return "-" if age_ms is None else duration_text(age_ms)
+
+
+def time_text(time_ms: int) -> str:
+    """Return a time, ms since 1970, as it is on the clock here."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def alarm_text(alarm: dict[str, Any]) -> str:
+    """Return what an alarm says, without its queue."""
+    value, limit, since = alarm["value"], alarm["limit"], time_text(alarm["since_ms"])
+    if alarm["what"] == "age_ms":
+        return f"oldest message {duration_text(value)} old, alarm at {duration_text(limit)}, since {since}"
+    return f"{value:,} {alarm['what']}, alarm at {limit:,}, since {since}"
 
 
 def duration_text(duration_ms: int) -> str:

@@ -97,6 +97,8 @@ def declare(
     overflow_dead_letter: Annotated[
         bool, typer.Option("--overflow-dead-letter", help="What is dropped becomes a dead letter.")
     ] = False,
+    alarm_messages: Annotated[int, typer.Option(help="How many messages raise an alarm; 0 for none.")] = 0,
+    alarm_age: Annotated[float, typer.Option(help="Seconds its oldest message may wait; 0 for no alarm.")] = 0,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -120,6 +122,8 @@ def declare(
             max_age=max_age,
             overflow=overflow.value.replace("-", "_"),
             overflow_dead_letter=overflow_dead_letter,
+            alarm_messages=alarm_messages,
+            alarm_age=alarm_age,
         )
         return created, await handle.info()
 
@@ -142,6 +146,8 @@ def alter(
     memory_bytes_max: Annotated[int | None, typer.Option(help="The bound of a queue in memory.")] = None,
     rate: RateOption = None,
     rate_burst: RateBurst = None,
+    alarm_messages: Annotated[int | None, typer.Option(help="How many messages raise an alarm; 0 for none.")] = None,
+    alarm_age: Annotated[float | None, typer.Option(help="Seconds its oldest message may wait; 0 for any.")] = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -156,6 +162,8 @@ def alter(
             memory_bytes_max=memory_bytes_max,
             rate=rate_of(rate),
             rate_burst=rate_burst,
+            alarm_messages=alarm_messages,
+            alarm_age=alarm_age,
         )
 
     changed = run_with_client(url, go)
@@ -181,7 +189,9 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
 
 def _fact(name: str, value: Any) -> object:
     match name:
-        case "lease" | "dedup_window" | "max_age":
+        case "alarms":
+            return "; ".join(map(output.alarm_text, value)) or None
+        case "lease" | "dedup_window" | "max_age" | "alarm_age":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"

@@ -15,7 +15,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="Settings, TOML; see config/penstock.toml.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Settings, TOML: also limits, and dead-letter queues; see config/penstock.toml.", show_default=False
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="The data directory, made when missing. [default: penstock-data]")

@@ -27,7 +27,10 @@ def status(url: Url = DEFAULT_URL, json: Json = False) -> None:
     if json:
         output.print_json(facts)
     else:
-        output.print_facts((_label(name), _shown(name, value)) for name, value in facts.items())
+        alarms = facts.pop("alarms")
+        rows = [(_label(name), _shown(name, value)) for name, value in facts.items()]
+        rows += [("alarm", f"{output.printable(one['queue'])}: {output.alarm_text(one)}") for one in alarms]
+        output.print_facts(rows)
 
 
 def _label(name: str) -> str:

@@ -6,7 +6,8 @@
                      drop_oldest: stored, and the oldest leaves
 
 A memory queue has ``memory_bytes_max`` beside them: there it is what is stored that counts, and the answer is always
-backpressure. What moves within the broker (dead letters, redrives) is bound by nothing.
+backpressure. What moves within the broker (redrives, moves) is bound by nothing. Dead letters are always taken; where
+the oldest is dropped they push out older ones.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ from penstock.core.recurring import Recurrings
 from penstock.core.schedule import Alarms, Entry, Schedule
 from penstock.core.session import Deadlines, Session
 from penstock.core.sieve import Choice, Sieve
-from penstock.core.values import Refusal
+from penstock.core.values import QueueSettings, Refusal
 
 DROP_BLOCKS_MAX: Final = 4096
 """Blocks dropped at once, about 8 ms: purging or deleting millions must not hold the loop."""
@@ -150,9 +150,13 @@ class Cancelled(NamedTuple):
 class Broker:
     """Queues, producers and sessions; and what the last commands decided, which their caller takes away."""
 
+    dead_letter_settings: QueueSettings = QueueSettings()
+    """Of dead-letter queues that nobody declared: their bounds and alarms; the rest follows from their sources."""
+    watched_queues: dict[Queue, None]
+    """Queues with an alarm: ``engine.alarms`` looks at them about once a second."""
+
     def __init__(self, recorder: Recorder, boot_epoch: int, block_reader: BlockReader) -> None:
-        self.recorder = recorder
-        self.block_reader = block_reader
+        self.recorder, self.block_reader = recorder, block_reader
         self.boot_epoch = boot_epoch
         self.queues: dict[int, Queue] = {}
         self.names: dict[str, Queue] = {}
@@ -199,6 +203,7 @@ class Broker:
         """A heap of (ms since 1970, queue number): when messages are too old."""
         self.overfull_queues: dict[Queue, None] = {}
         """Queues that hold what has to go to their dead letters: the caller does that, who has the blocks."""
+        self.watched_queues = {}
         self.draining: dict[QueueLog | Schedule, None] = {}
         """Logs and schedules with more such blocks than were dropped at once: see ``drain``."""
         self._drop_blocks_max = _ALL_BLOCKS
@@ -260,6 +265,7 @@ class Broker:
                 queue = self.queues[fact.queue]
                 queue.settings = fact.settings
                 queue.group.take_rate()
+                self._watch(queue)
                 self._relieve(queue)
             case GroupAltered():
                 group = self._group(fact.queue, fact.group)
@@ -461,11 +467,19 @@ class Broker:
         queue = Queue(fact.queue, fact.group, fact.name, fact.settings, fact.time_ms, start)
         self.queues[fact.queue] = queue
         self.names[fact.name] = queue
+        self._watch(queue)
         self.next_number = max(self.next_number, fact.queue + 1, fact.group + 1)
+
+    def _watch(self, queue: Queue) -> None:
+        if queue.settings.has_alarms:
+            self.watched_queues[queue] = None
+        else:
+            self.watched_queues.pop(queue, None)
 
     def _apply_deleted(self, fact: Deleted) -> None:
         queue = self.queues.pop(fact.queue)
         del self.names[queue.name]
+        self.watched_queues.pop(queue, None)
         queue.deleted = True
         for group in queue.groups.values():
             group.deleted = True

@@ -36,6 +36,14 @@ def drop_oldest(broker: Broker, queue: Queue) -> None:
         _drop(broker, queue, count, queue.log.next_offset)
 
 
+def bound_dead_letters(broker: Broker, target: Queue) -> None:
+    """A dead letter came in: where the oldest is dropped it has to make room. Anywhere else it is kept above the bound,
+    for nothing may be lost that no one asked to lose; the queue's alarm says so.
+    """
+    if target.settings.overflow == DROP_OLDEST:
+        drop_oldest(broker, target)
+
+
 def _sets_aside(queue: Queue) -> bool:
     return queue.settings.overflow_dead_letter and queue.dead_letter_name != queue.name
 
@@ -62,6 +70,7 @@ def set_aside(broker: Broker, group: Group, offset: int, block: bytes, now_ms: i
         with broker.recorder.together():
             append_internal(broker, target, block, now_ms)
             broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, ranges))
+            bound_dead_letters(broker, target)
         broker.ready_groups[group] = None
 
 

@@ -21,7 +21,7 @@ from penstock.core.answers import kept_as, resent
 from penstock.core.bounds import is_over, is_overrun, room
 from penstock.core.broker import Broker, Confirm
 from penstock.core.dedup import NO_ID, digest_of
-from penstock.core.dropping import drop_oldest
+from penstock.core.dropping import bound_dead_letters, drop_oldest
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Noted, Overflowed, Repeated
 from penstock.core.overflow import dead_letter_newest
 from penstock.core.queue import Queue, Stream
@@ -89,8 +89,11 @@ def _take_in(intake: Intake) -> None:
 
 def look_at_bounds(broker: Broker, queue: Queue) -> None:
     """After something came in: drop what is too much, or have confirms wait."""
-    if queue.settings.overflow == DROP_OLDEST:
+    settings = queue.settings
+    if settings.overflow == DROP_OLDEST:
         drop_oldest(broker, queue)
+    elif settings.overflow_dead_letter and (target := broker.names.get(queue.dead_letter_name)) is not None:
+        bound_dead_letters(broker, target)
     if is_over(queue):
         broker.full_queues[queue] = None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from penstock.core.broker import Broker
 from penstock.core.definitions import declare
 from penstock.core.queue import Queue
 from penstock.core.storing import append_internal
-from penstock.core.values import QueueSettings
 
 FULL: Final = "dropped: the queue was full"
 TOO_OLD: Final = "dropped: too old"
@@ -40,5 +40,5 @@ def dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int
         return found
     # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11). It is
     # durable whatever its source is: durable queues may share it.
-    settings = QueueSettings(lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name)
+    settings = replace(broker.dead_letter_settings, lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name)
     return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.core.broker import Broker, Dying
+from penstock.core.dropping import bound_dead_letters
 from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
 from penstock.core.group import Group
 from penstock.core.groups import end_if_ephemeral
@@ -126,6 +127,7 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
             target.markers[target_offset] = (group, offset)
         else:
             broker.emit(group.durable, Dead(*place))
+        bound_dead_letters(broker, target)
 
 
 def resume(broker: Broker, session: Session, tag: int, marker_queue: Queue, marker_offset: int) -> bool:

@@ -112,8 +112,9 @@ class QueueSettings:
     """What a queue was declared with.
 
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
-    message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound. The rate is
-    that of the default group (``rates.py``); None means none.
+    message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound,
+    ``alarm_messages`` and ``alarm_age_ms`` 0 no alarm. The rate is that of the default group (``rates.py``); None means
+    none.
     """
 
     durable: bool = True
@@ -132,12 +133,19 @@ class QueueSettings:
     max_age_ms: int = 0
     overflow: str = BACKPRESSURE
     overflow_dead_letter: bool = False
+    alarm_messages: int = 0
+    alarm_age_ms: int = 0
 
     @property
     def judges(self) -> bool:
         """True when publishing looks at more than sequences: at message ids, or at what the queue holds."""
         bounds = self.max_messages or self.max_bytes or self.max_age_ms
         return bool(self.dedup_window_ms or bounds or not self.durable)
+
+    @property
+    def has_alarms(self) -> bool:
+        """True when somebody wants to be told of how much it holds, or how old that is."""
+        return bool(self.alarm_messages or self.alarm_age_ms)
 
     @property
     def parts_blocks(self) -> bool:
@@ -152,7 +160,7 @@ class QueueSettings:
 ALTERABLE: Final = frozenset(
     {
         *("lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"),
-        *("rate_per_s", "rate_burst"),
+        *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms"),
     }
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them."""
@@ -169,6 +177,8 @@ _BOUNDS: Final = {
     "max_messages": (0, 1 << 40),
     "max_bytes": (0, 1 << 50),
     "max_age_ms": (0, MAX_AGE_MS_MAX),
+    "alarm_messages": (0, 1 << 40),
+    "alarm_age_ms": (0, MAX_AGE_MS_MAX),
 }
 
 

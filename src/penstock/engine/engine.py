@@ -39,6 +39,7 @@ from penstock.core.storing import Publication
 from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import MEMORY, REFUSED, WRITTEN, Refusal, Refused
 from penstock.engine import replies, requests
+from penstock.engine.alarms import Alarms
 from penstock.engine.backpressure import Backpressure
 from penstock.engine.blocks import BlockStore, parse_stored
 from penstock.engine.deadletters import DeadLetters
@@ -129,6 +130,7 @@ class Engine:
         self.calendar = calendar
         self.blocks = BlockStore(limits.cache_bytes)
         self.broker = Broker(self, boot_epoch, codec)
+        self.broker.dead_letter_settings = limits.dead_letters
         self.reply_boxes = ReplyBoxes(boot_epoch, limits.reply_bytes_max)
         self.sinks: dict[int, Sink] = {}
         self.loads: list[Load] = []
@@ -149,6 +151,7 @@ class Engine:
         self.finder = Finder(self)
         self.looker = Looker(self)
         self.oldest = OldestTimes(self)
+        self.alarms = Alarms(self)
         self.scheduler = Scheduler(self)
         self.recurrence = Recurrence(self)
         self.sifter = Sifter(self)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.core.broker import BlockReader
 from penstock.core.log import BlockRef
 from penstock.core.operands import HEADERS, KEYS, PROPERTIES
-from penstock.core.values import Refusal
+from penstock.core.values import QueueSettings, Refusal
 
 ConfirmEntry = tuple[Any, ...]
 """(route, status, level, code label or "", first sequence, message count, offset)"""
@@ -165,6 +165,8 @@ class EngineLimits:
     snapshot_bytes: int = 256 * 1024 * 1024
     producer_idle_ms: int = 7 * 24 * 3600 * 1000
     reply_bytes_max: int = 8 * 1024 * 1024
+    dead_letters: QueueSettings = field(default_factory=QueueSettings)
+    """Bounds and alarms of dead-letter queues that nobody declared."""
 
 
 StoredBlock = tuple[int, bytes]

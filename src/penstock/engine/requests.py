@@ -76,8 +76,9 @@ def _queue_describe(call: Call) -> None:
 
 
 def _describe(engine: Engine, queue: Queue) -> dict[str, Any]:
-    stalled = {"stalled_producers": engine.backpressure.stalled_count(queue)}
-    return definitions.describe(engine.broker, queue) | stalled
+    stalled_count = engine.backpressure.stalled_count(queue)
+    more = {"stalled_producers": stalled_count, "alarms": engine.alarms.raised(queue)}
+    return definitions.describe(engine.broker, queue) | more
 
 
 def _queue_list(call: Call) -> None:
@@ -230,6 +231,7 @@ def _peek_entries(
 
 def _status(call: Call) -> dict[str, Any]:
     call.arguments.end()
+    call.engine.alarms.check()
     broker = call.engine.broker
     all_groups = [group for queue in broker.queues.values() for group in queue.groups.values()]
     return {
@@ -249,6 +251,7 @@ def _status(call: Call) -> dict[str, Any]:
         "live_bytes": call.engine.blocks.live_bytes,
         "cache_bytes": call.engine.blocks.cache_bytes,
         "segments": len(call.engine.journal.segments),
+        "alarms": call.engine.alarms.raised(),
         "storage": "failed" if call.engine.failure else "full" if broker.storage_full else "ok",
     }
 

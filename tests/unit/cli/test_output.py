@@ -47,6 +47,13 @@ def test_the_age_of_nothing_is_a_dash() -> None:
     assert output.age_text(0) == "0 ms"
 
 
+def test_an_alarm_says_what_is_at_which_limit() -> None:
+    messages = {"what": "messages", "value": 1200, "limit": 1000, "since_ms": 0}
+    assert output.alarm_text(messages).startswith("1,200 messages, alarm at 1,000, since 19")
+    age = {"what": "age_ms", "value": 65_000, "limit": 60_000, "since_ms": 0}
+    assert output.alarm_text(age).startswith("oldest message 1 min 5 s old, alarm at 1 min, since 19")
+
+
 def test_control_characters_never_reach_a_terminal() -> None:
     assert output.printable("\x1b]0;title\x07\u202eöß日本") == "\\x1b]0;title\\x07\\u202eöß日本"
     assert output.printable("lone \ud800") == "lone \\ud800"

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core, offsets
 
-from penstock.core import dropping
+from penstock.core import delivery, dropping, overflow, settling
 from penstock.core.definitions import describe
 from penstock.core.facts import Discarded
 from penstock.core.groups import delete_group
 from penstock.core.queue import Queue
-from penstock.core.values import ACK, DROPPED, NACK, REJECT, RELEASE, Refused, parse_settings
+from penstock.core.values import ACK, CANCELLED, DROPPED, NACK, REJECT, RELEASE, Refused, parse_settings
+from penstock_client.wire import blocks
 
 
 def dropped(core: Core) -> list[tuple[int, int]]:
@@ -194,3 +195,91 @@ def test_whatever_drops_may_drop_into_the_dead_letters(settings: dict[str, Any])
 def test_an_age_has_bounds() -> None:
     with pytest.raises(Refused, match="max_age_ms"):
         parse_settings({"max_age_ms": -1})
+
+
+def dies(core: Core, queue: Queue, *offsets: int) -> None:
+    """Messages that the caller rejected are buried."""
+    for dying, offset in zip(core.broker.dying, offsets, strict=True):
+        assert dying.offset == offset
+        settling.bury(core.broker, dying, b"dead", core.now_ms, 100)
+    core.broker.dying.clear()
+    assert queue.group.dying_count == 0
+
+
+def rejecting(core: Core, count: int, **settings: Any) -> tuple[Queue, Queue]:
+    """A queue whose messages are all dying, and its declared dead-letter queue."""
+    target = core.queue("jobs.dead", dead_letter="jobs.dead", **settings)
+    queue = core.queue()
+    worker = core.fill(queue, count)
+    core.consume(worker, queue)
+    core.dispatch()
+    core.settle(worker, REJECT, (1, count))
+    return queue, target
+
+
+def test_a_dead_letter_pushes_out_the_oldest_where_its_queue_drops_that(core: Core) -> None:
+    queue, target = rejecting(core, 4, max_messages=2, overflow="drop_oldest")
+    dies(core, queue, 0, 1, 2, 3)
+    assert (target.group.next_offset, target.group.open_count) == (2, 2)
+    assert [fact.queue for fact in core.recorded(Discarded)] == [target.number] * 2
+
+
+@pytest.mark.parametrize("at_bound", ["backpressure", "reject", "drop_newest"])
+def test_a_dead_letter_is_kept_above_any_other_bound(core: Core, at_bound: str) -> None:
+    queue, target = rejecting(core, 3, max_messages=1, overflow=at_bound)
+    dies(core, queue, 0, 1, 2)
+    assert target.group.open_count == 3
+
+
+def test_a_dead_letter_never_pushes_out_what_is_leased(core: Core) -> None:
+    queue, target = rejecting(core, 3, max_messages=1, overflow="drop_oldest")
+    operator = core.session()
+    core.consume(operator, target, messages=1)
+    for dying in core.broker.dying:
+        settling.bury(core.broker, dying, b"dead", core.now_ms, 100)
+        delivery.make_visible(core.broker, target, target.log.next_offset)
+        core.dispatch()
+    assert (target.group.leased_count, target.group.open_count) == (1, 1)
+    assert queue.group.open_count == 0
+
+
+def test_the_message_of_a_marker_that_is_pushed_out_is_skipped(core: Core) -> None:
+    target = core.queue("graveyard", dead_letter="graveyard", max_messages=1, overflow="drop_oldest")
+    first, second = (core.queue(name, dead_letter="graveyard") for name in ("first", "second"))
+    held = []
+    for queue in (first, second):
+        group = core.group(queue, "billing", mode="single", on_dead="hold")
+        worker = core.fill(queue, 1)
+        core.consume(worker, queue, group=group)
+        core.dispatch()
+        core.settle(worker, REJECT, (1, 1))
+        settling.bury(core.broker, core.broker.dying.pop(), b"dead", core.now_ms, 100)
+        settling.skip_orphans(core.broker)
+        held.append(group)
+    assert (target.group.open_count, target.markers) == (1, {1: (held[1], 0)})
+    assert [group.open_count for group in held] == [0, 1]
+    assert held[0].counters.discarded[CANCELLED] == 1
+
+
+def test_what_is_dropped_as_newest_makes_its_room_in_the_dead_letters(core: Core) -> None:
+    target = core.queue("jobs.dead", dead_letter="jobs.dead", max_messages=2, overflow="drop_oldest")
+    queue = core.queue(max_messages=1, overflow="drop_newest", overflow_dead_letter=True)
+    core.fill(queue, 5, block=blocks.encode_block([b"x"] * 5))
+    assert (queue.group.open_count, target.group.open_count, target.group.next_offset) == (1, 2, 2)
+
+
+def test_what_is_dropped_as_oldest_makes_its_room_in_the_dead_letters(core: Core) -> None:
+    target = core.queue("jobs.dead", dead_letter="jobs.dead", max_messages=2, overflow="drop_oldest")
+    queue = oldest_queue(core, 1, overflow_dead_letter=True)
+    core.fill(queue, 5)
+    for offset in dropping.next_to_set_aside(queue, 10):
+        dropping.set_aside(core.broker, queue.group, offset, b"dead", core.now_ms)
+    assert (queue.group.open_count, target.group.open_count) == (1, 2)
+
+
+def test_a_dead_letter_queue_that_nobody_declared_has_the_bounds_of_the_broker(core: Core) -> None:
+    core.broker.dead_letter_settings = parse_settings({"max_messages": 7, "overflow": "drop_oldest"})
+    queue = core.queue(lease_ms=500)
+    settings = overflow.dead_letter_queue(core.broker, queue, core.now_ms, 100).settings
+    assert (settings.max_messages, settings.overflow, settings.lease_ms) == (7, "drop_oldest", 500)
+    assert (settings.max_failures, settings.dead_letter) == (0, "jobs.dead")

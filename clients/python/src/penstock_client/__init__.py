@@ -12,6 +12,7 @@
 ``penstock_client.sync`` is the same, blocking.
 """
 
+from penstock_client.alarms import Alarm
 from penstock_client.client import Client, connect
 from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
@@ -80,6 +81,7 @@ from penstock_client.transaction import Transaction
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alarm",
     "BadBinding",
     "BadSelector",
     "BadSetting",

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from penstock_client import holders
+from penstock_client.alarms import Alarm
 from penstock_client.answering import Replier
 from penstock_client.asking import Asker
 from penstock_client.backoff import Backoff
@@ -257,6 +258,10 @@ class Client:
     async def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
         return await self.call(FrameType.STATUS, {})
+
+    async def alarms(self) -> list[Alarm]:
+        """Return the alarms that are raised now, the longest first."""
+        return [Alarm.of(raw) for raw in (await self.status())["alarms"]]
 
     # -- what the parts of this package call ---------------------------------------------------------------------------
 

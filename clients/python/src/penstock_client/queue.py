@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from penstock_client import holders
+from penstock_client.alarms import Alarm
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import PEEKED, Delivery
 from penstock_client.finding import Finding, finding, peeking
@@ -84,6 +85,9 @@ class QueueInfo(NamedTuple):
     max_bytes: int
     max_age: float
     overflow: str
+    alarm_messages: int
+    alarm_age: float
+    alarms: tuple[Alarm, ...]
     dropped: int
     dropped_newest: int
     stalled_producers: int
@@ -101,6 +105,8 @@ class QueueInfo(NamedTuple):
             dedup_window=raw["dedup_window_ms"] / 1000,
             rate=raw["rate_per_s"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
+            alarm_age=raw["alarm_age_ms"] / 1000,
+            alarms=tuple(map(Alarm.of, raw["alarms"])),
             oldest_age=seconds_of(raw["oldest_age_ms"]),
             raw=raw,
             **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
@@ -108,7 +114,10 @@ class QueueInfo(NamedTuple):
 
 
 _DERIVED: Final = frozenset(
-    {"name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "oldest_age", "raw"}
+    {
+        *("name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "oldest_age", "alarm_age"),
+        *("alarms", "raw"),
+    }
 )
 
 
@@ -142,6 +151,8 @@ class Queue:
         max_age: float | None = None,
         overflow: str | None = None,
         overflow_dead_letter: bool | None = None,
+        alarm_messages: int | None = None,
+        alarm_age: float | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
@@ -156,6 +167,9 @@ class Queue:
         bound ``overflow`` decides: ``backpressure`` (the default: confirms wait), ``reject`` (QueueFull),
         ``drop_oldest`` (never what is leased), ``drop_newest`` (the confirm says ``dropped``). What nobody took within
         ``max_age`` seconds is dropped too. With ``overflow_dead_letter`` what is dropped becomes a dead letter.
+
+        From ``alarm_messages`` messages on, or when the oldest is ``alarm_age`` seconds old, the broker raises an alarm
+        (0: never): ``info().alarms``, ``client.alarms()``, and its log.
 
         Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
         exist.
@@ -177,6 +191,8 @@ class Queue:
             "max_age_ms": None if max_age is None else int(max_age * 1000),
             "overflow": overflow,
             "overflow_dead_letter": overflow_dead_letter,
+            "alarm_messages": alarm_messages,
+            "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -193,6 +209,8 @@ class Queue:
         memory_bytes_max: int | None = None,
         rate: Rate | None = None,
         rate_burst: int | None = None,
+        alarm_messages: int | None = None,
+        alarm_age: float | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
@@ -205,6 +223,8 @@ class Queue:
             "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
+            "alarm_messages": alarm_messages,
+            "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
         }
         given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
         reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})

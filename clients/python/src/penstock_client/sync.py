@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from penstock_client import client as asynchronous
+from penstock_client.alarms import Alarm
 from penstock_client.delivery import HANDED, Delivery, MessageView
 from penstock_client.errors import ClientClosed, PenstockError
 from penstock_client.exchange import ExchangeInfo
@@ -630,6 +631,10 @@ class Client:
     def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
         return self._thread.run(self._client.status())
+
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms that are raised now, the longest first."""
+        return self._thread.run(self._client.alarms())
 
     def drain(self) -> None:
         """Stop gracefully: iterations (in other threads) end after what runs, the rest goes back, then close."""

@@ -1,0 +1,22 @@
+"""Alarms that the broker has raised: what an operator should know of before somebody complains."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+
+class Alarm(NamedTuple):
+    """Something of a queue is at its limit: ``what`` is "messages" or "age_ms" (of its oldest message)."""
+
+    queue: str
+    what: str
+    value: int
+    limit: int
+    since: datetime
+
+    @classmethod
+    def of(cls, raw: dict[str, Any]) -> Self:
+        """Return the alarm in a reply."""
+        since = datetime.fromtimestamp(raw["since_ms"] / 1000, UTC)
+        return cls(raw["queue"], raw["what"], raw["value"], raw["limit"], since)
