@@ -19,7 +19,7 @@ ABORT_SLACK_BYTES: Final = 1024 * 1024
 CONSUMERS_COUNTED_MAX: Final = 4
 """Credit beyond that of so many consumers with the largest prefetch does not raise the bounds: they must be a bound."""
 
-_CREDIT_COMMANDS: Final = frozenset({"consume", "flow"})
+_CREDIT_COMMANDS: Final = frozenset({"consume", "flow", "reply_open"})
 _REPLY_BOX: Final = -1
 """Stands for the reply box among the consumers, whose numbers are not negative."""
 
@@ -27,12 +27,11 @@ _REPLY_BOX: Final = -1
 class WriteBudget:
     """Follows the credit of one connection's consumers.
 
-    The bounds rise with the credit and do not sink: deliveries of a cancelled consumer may still wait.
+    The bounds rise with the credit asked for and do not sink: deliveries of a cancelled consumer may still wait.
     """
 
     __slots__ = (
         "_asked",
-        "_box_bytes",
         "_bytes_max",
         "_credit",
         "_credit_peak",
@@ -46,10 +45,10 @@ class WriteBudget:
         self._reply_bytes_max = reply_bytes_max
         self._bytes_max = prefetch_bytes_max * CONSUMERS_COUNTED_MAX
         self._unit_bytes_max = frame_bytes_max  # one message is delivered even if larger than the credit
-        self._asked: dict[int, tuple[int, int]] = {}
+        self._asked: dict[int, tuple[int, int | None]] = {}
+        """By request: a consumer, and its credit before."""
         self._credit: dict[int, int] = {}
         self._credit_peak = 0
-        self._box_bytes = 0
 
     @property
     def pause_bytes(self) -> int:
@@ -61,33 +60,44 @@ class WriteBudget:
         """Above this, the peer is cut off."""
         return ABORT_SLACK_BYTES + 2 * (self._unit_bytes_max + self._credit_peak)
 
-    def asked(self, request: int, command: str, arguments: dict[str, Any]) -> None:
-        """Note a command that may change the credit, for when it is answered."""
-        if command == "reply_open":
-            self._asked[request] = (_REPLY_BOX, self._reply_bytes_max)
-            return
-        consumer = arguments.get("consumer")
-        if request and type(consumer) is int:
-            if command in _CREDIT_COMMANDS:
-                wanted = arguments.get("prefetch_bytes", self._prefetch_bytes_max)
-                credit = wanted if type(wanted) is int else 0
-                self._asked[request] = (consumer, max(0, min(credit, self._prefetch_bytes_max)))
-            elif command == "cancel":
-                self.ended(consumer)
-
-    def answered(self, request: int, granted: bool) -> bool:
-        """Take an answer; return True when the bounds rose."""
-        if not self._asked or (asked := self._asked.pop(request, None)) is None or not granted:
+    def asked(self, request: int, command: str, arguments: dict[str, Any]) -> bool:
+        """Count the credit that a command asks for, before it is carried out: its answer may wait for the disk, while
+        deliveries leave. True when the bounds rose.
+        """
+        consumer: Any = _REPLY_BOX if command == "reply_open" else arguments.get("consumer")
+        if type(consumer) is not int:
             return False
-        consumer, credit = asked
+        if command == "cancel":
+            self.ended(consumer)
+        if command not in _CREDIT_COMMANDS:
+            return False
+        if request:
+            self._asked[request] = (consumer, self._credit.get(consumer))
+        self._credit[consumer] = self._credit_of(consumer, arguments)
+        return self._raise()
+
+    def _credit_of(self, consumer: int, arguments: dict[str, Any]) -> int:
         if consumer == _REPLY_BOX:
-            self._box_bytes = credit
-        else:
-            self._credit[consumer] = credit
-        peak = min(self._bytes_max, sum(self._credit.values())) + self._box_bytes
+            return self._reply_bytes_max
+        wanted = arguments.get("prefetch_bytes", self._prefetch_bytes_max)
+        return max(0, min(wanted, self._prefetch_bytes_max)) if type(wanted) is int else 0
+
+    def _raise(self) -> bool:
+        box_bytes = self._credit.get(_REPLY_BOX, 0)
+        peak = min(self._bytes_max, sum(self._credit.values()) - box_bytes) + box_bytes
         rose = peak > self._credit_peak
         self._credit_peak = max(peak, self._credit_peak)
         return rose
+
+    def answered(self, request: int, granted: bool) -> None:
+        """Take an answer: what was refused does not count any more."""
+        if not self._asked or (asked := self._asked.pop(request, None)) is None or granted:
+            return
+        consumer, before = asked
+        if before is None:
+            self.ended(consumer)
+        else:
+            self._credit[consumer] = before
 
     def ended(self, consumer: int) -> None:
         """Forget a consumer's credit."""

@@ -347,8 +347,7 @@ class Connection(FrameSink, asyncio.Protocol):
     def _request(self, frame: Frame, command: str) -> None:
         request = frame.request
         arguments = control.unpack(frame.payload)
-        if request:
-            self._opened(request, frame.type, command, arguments)
+        self._opened(request, frame.type, command, arguments)
         if "where" in arguments and (refusal := parse_where(arguments)):
             self.refuse(request, refusal)
             return

@@ -78,8 +78,11 @@ class FrameSink:
     # What it tells
 
     def _opened(self, request: int, frame_type: int, command: str, arguments: dict[str, Any]) -> None:
-        """A request with an id is about to be given to the engine."""
-        self._budget.asked(request, command, arguments)
+        """A request is about to be given to the engine."""
+        if self._budget.asked(request, command, arguments):
+            self._raise_write_limit()
+        if not request:
+            return
         if frame_type in LARGE_ANSWERS:
             self._large_request = request
         elif frame_type == FrameType.STATUS:
@@ -159,8 +162,7 @@ class FrameSink:
         if not request or self._halted & CLOSING:
             return False
         self._open_requests -= 1
-        if self._budget.answered(request, granted):
-            self._raise_write_limit()
+        self._budget.answered(request, granted)
         if request == self._large_request:
             self._large_request = 0
         if self._halted & ANSWERING and not self._large_request:

@@ -13,13 +13,20 @@ def budget() -> WriteBudget:
 
 
 def grant(budget: WriteBudget, consumer: int, prefetch_bytes: object, command: str = "consume") -> bool:
-    budget.asked(1, command, {"consumer": consumer, "prefetch_bytes": prefetch_bytes})
-    return budget.answered(1, granted=True)
+    rose = budget.asked(1, command, {"consumer": consumer, "prefetch_bytes": prefetch_bytes})
+    budget.answered(1, granted=True)
+    return rose
 
 
 def test_without_consumers_only_answers_may_wait(budget: WriteBudget) -> None:
     assert budget.pause_bytes == ANSWERS_BYTES + FRAME
     assert budget.abort_bytes == ABORT_SLACK_BYTES + 2 * FRAME
+
+
+def test_credit_counts_as_soon_as_it_is_asked_for(budget: WriteBudget) -> None:
+    assert budget.asked(1, "consume", {"consumer": 1, "prefetch_bytes": 500}), "deliveries may be ahead of the answer"
+    assert budget.asked(0, "consume", {"consumer": 2, "prefetch_bytes": 700}), "and some ask for no answer"
+    assert budget.abort_bytes == ABORT_SLACK_BYTES + 2 * (FRAME + 1_200)
 
 
 def test_granted_credit_raises_both_bounds(budget: WriteBudget) -> None:
@@ -29,11 +36,13 @@ def test_granted_credit_raises_both_bounds(budget: WriteBudget) -> None:
     assert budget.abort_bytes == ABORT_SLACK_BYTES + 2 * (FRAME + 1_200)
 
 
-def test_refused_credit_raises_nothing(budget: WriteBudget) -> None:
-    budget.asked(1, "consume", {"consumer": 1, "prefetch_bytes": 500})
-    assert not budget.answered(1, granted=False)
-    assert not budget.answered(1, granted=True)
-    assert budget.pause_bytes == ANSWERS_BYTES + FRAME
+def test_refused_credit_is_free_for_others(budget: WriteBudget) -> None:
+    grant(budget, 2, 300)
+    for consumer in (1, 2):
+        budget.asked(1, "consume", {"consumer": consumer, "prefetch_bytes": 500})
+        budget.answered(1, granted=False)
+    assert not grant(budget, 3, 400), "700 are taken of the 800 that were asked for at once"
+    assert budget.pause_bytes == ANSWERS_BYTES + FRAME + 800
 
 
 def test_the_bounds_do_not_sink_while_deliveries_may_wait(budget: WriteBudget) -> None:
@@ -62,12 +71,6 @@ def test_an_open_reply_box_raises_both_bounds_once(budget: WriteBudget) -> None:
     grant(budget, 1, 10 * PREFETCH_MAX)
     assert budget.pause_bytes == ANSWERS_BYTES + FRAME + PREFETCH_MAX + REPLIES
     assert budget.abort_bytes == ABORT_SLACK_BYTES + 2 * (FRAME + PREFETCH_MAX + REPLIES)
-
-
-def test_a_reply_box_that_was_refused_raises_nothing(budget: WriteBudget) -> None:
-    budget.asked(1, "reply_open", {"nonsense": 1})
-    assert not budget.answered(1, granted=False)
-    assert budget.pause_bytes == ANSWERS_BYTES + FRAME
 
 
 @pytest.mark.parametrize("nonsense", ["many", -5, None, 1.5])

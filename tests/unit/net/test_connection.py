@@ -2,7 +2,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.net.harness import Peer, advance, running_broker
+from tests.unit.net.harness import HANG_GUARD_S, Peer, advance, running_broker
 
 from penstock.app import Broker
 from penstock.core.values import Refusal
@@ -25,6 +25,7 @@ from penstock_client.wire.frames import PREAMBLE, FrameType, encode_frame
 from penstock_client.wire.replies import decode_replied, encode_reply_entry
 from penstock_client.wire.transaction import encode_transaction
 
+MIB = 1024 * 1024
 CONSUME = {"consumer": 1, "queue": "jobs", "prefetch_messages": 10, "prefetch_bytes": 65_536, "name": "worker"}
 
 
@@ -350,6 +351,23 @@ async def test_a_peer_that_lets_deliveries_pile_up_is_cut_off_as_slow(broker: Br
         assert sent_bytes < 16 * 1024 * 1024
     assert not broker.engine.sinks
     assert broker.engine.broker.names["jobs"].group.leased_count == 0
+
+
+async def test_a_peer_may_leave_unread_what_it_asked_for_even_before_that_is_answered(broker: Broker) -> None:
+    producer = Peer(broker).ready()
+    await producer.route()
+    for sequence in range(1, 25):
+        producer.publish(sequence, bytes(MIB - 100))
+        await producer.next(FrameType.CONFIRM)
+    peer = Peer(broker).ready()
+    peer.transport.stuck = True
+    consume = {"consumer": 1, "queue": "jobs", "group": "", "prefetch_messages": 100, "prefetch_bytes": 32 * MIB}
+    peer.send(FrameType.CONSUME, consume)  # without a request id: it is never answered
+    async with asyncio.timeout(HANG_GUARD_S):
+        while peer.transport.unsent_bytes < 23 * MIB and not peer.transport.aborted:
+            await asyncio.sleep(0)
+            broker.hub.flush()
+    assert not peer.transport.aborted
 
 
 # Replies
