@@ -345,3 +345,14 @@ async def test_who_falls_far_behind_the_answers_is_told(peer: ScriptedPeer) -> N
             await anext(replies)
         with pytest.raises(LimitReached, match="wait unread"):
             await anext(replies)
+
+
+async def test_a_reply_whose_correlation_id_is_no_text_is_nobodys(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        request = ask(client)
+        (correlation_id,) = await asked(peer)
+        peer.last.replied(["of", "several"])  # type: ignore[arg-type]
+        peer.last.replied(correlation_id, body=b"answer")
+        assert (await guarded(request)).body == b"answer"
+        assert client.late_reply_count == 1
+    assert len(peer.connections) == 1

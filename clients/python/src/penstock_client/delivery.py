@@ -145,28 +145,33 @@ class Content:
     @property
     def message_id(self) -> str | None:
         """The producer's id for it."""
-        return self._properties.get("message_id")
+        return self._text("message_id")
 
     @property
     def content_type(self) -> str | None:
         """What the body is, such as ``application/json``."""
-        return self._properties.get("content_type")
+        return self._text("content_type")
 
     @property
     def correlation_id(self) -> str | None:
         """What it answers or belongs to."""
-        return self._properties.get("correlation_id")
+        return self._text("correlation_id")
 
     @property
     def reply_to(self) -> str | None:
         """Where an answer is expected."""
-        return self._properties.get("reply_to")
+        return self._text("reply_to")
 
     @property
     def timestamp(self) -> datetime | None:
         """When it happened, as its producer said."""
         value = self._properties.get("timestamp")
         return None if value is None else moment(value)
+
+    def _text(self, name: str) -> str | None:
+        """A property that is a text; None also where a producer that breaks the protocol wrote something else."""
+        value = self._properties.get(name)
+        return value if isinstance(value, str) else None
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -187,7 +192,8 @@ class MessageView(Content):
     _delivery: Delivery
 
     def __repr__(self) -> str:
-        return f"<message {self.offset} of {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
+        attempt = self._delivery.attempt  # of this life: what it says of earlier ones may be unreadable
+        return f"<message {self.offset} of {self.queue!r}, attempt {attempt}, {len(self.body)} bytes>"
 
     # -- what it is ----------------------------------------------------------------------------------------------------
 

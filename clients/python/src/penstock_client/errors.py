@@ -353,6 +353,14 @@ def again(error: PenstockError) -> PenstockError:
     return copied
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an exception says. The application's own may fail at that, which is no reason to fail as well."""
+    try:
+        return str(error)
+    except Exception as failure:  # noqa: BLE001  it is the application's code that runs here
+        return f"(what it says cannot be told: {type(failure).__name__})"
+
+
 def error_of(code: str, message: str) -> PenstockError:
     """Return the error for a refusal of the broker."""
     return _BY_CODE.get(code, PenstockError)(message, code)

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final
 
 from penstock_client.delivery import ACKED, LOST, PEEKED, STARTED, Delivery, MessageView
+from penstock_client.errors import text_of
 from penstock_client.holdings import Holdings, Settling
 from penstock_client.message import Publishable
 from penstock_client.reply import ReplyError, ReplyOutcome
@@ -179,7 +180,7 @@ def _refuse_peeked(message: MessageView) -> None:
 
 def delay_ms(seconds: float | None) -> int:
     """Return a nack's delay for the wire; None is the queue's own backoff."""
-    return NO_DELAY if seconds is None else min(NO_DELAY - 1, max(0, round(seconds * 1000)))
+    return NO_DELAY if seconds is None else round(min(NO_DELAY - 1, max(0, seconds * 1000)))
 
 
 _REASON_TAIL_BYTES: Final = REASON_BYTES_MAX - 16
@@ -191,7 +192,7 @@ def reason_of(error: BaseException) -> str:
 
     Frames of this package at the traceback's beginning are left out: they are the same in every one.
     """
-    head = f"{type(error).__name__}: {error}"
+    head = f"{type(error).__name__}: {text_of(error)}"
     room = _REASON_TAIL_BYTES - len(head.encode("utf-8", "replace"))
     if room <= 0:
         return head

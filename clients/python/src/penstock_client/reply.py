@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
 from penstock_client.delivery import Content, Run
+from penstock_client.errors import text_of
 
 REPLY_TIMEOUT_S: Final = 30.0
 """How long a request waits that does not say."""
@@ -21,7 +22,7 @@ class ReplyError(NamedTuple):
     @classmethod
     def of(cls, error: BaseException) -> Self:
         """Return an exception as the answer to a request: its class is the code."""
-        return cls(type(error).__name__, str(error))
+        return cls(type(error).__name__, text_of(error))
 
 
 class ReplyOutcome(StrEnum):

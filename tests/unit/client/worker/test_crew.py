@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tests.unit.client.peer import ScriptedPeer, guarded
 
-from penstock_client import ConnectionLost, QueueDeleted
+from penstock_client import ConnectionLost, Message, QueueDeleted
 from penstock_client.wire import control
+from penstock_client.wire.blocks import encode_block, replace_properties
 from penstock_client.wire.entries import Outcome, Settlement
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import FrameType
@@ -411,3 +412,44 @@ async def test_a_startup_hook_that_fails_ends_the_app_before_it_takes_anything(p
         await guarded(app.serve(asyncio.Event(), peer.url))
     assert not peer.last.count(FrameType.CONSUME)
     assert shut_down == [True]
+
+
+@pytest.mark.parametrize("reply_to", [5, ["reply"], {"to": "me"}])
+async def test_who_asks_without_an_address_gets_no_answer_and_its_message_is_done(
+    peer: ScriptedPeer, reply_to: object
+) -> None:
+    app = App()
+
+    @app.worker("jobs")
+    async def handle(body: bytes) -> bytes:
+        return body
+
+    async with serving(app, peer):
+        peer.last.deliver([b"one"], properties=[{"reply_to": reply_to}])
+        await peer.until(lambda: peer.last.tags(Outcome.ACK) == [1])
+
+
+async def test_a_message_that_cannot_be_read_may_still_be_rejected(peer: ScriptedPeer) -> None:
+    app = App()
+
+    @app.worker("jobs")
+    async def handle(body: bytes) -> None:
+        raise Reject("not ours")
+
+    broken = replace_properties(encode_block([b"one"]), [{}]).replace(b"\x91\x80", b"\x91\x07")
+    async with serving(app, peer):
+        peer.last.deliver([b"one"], block=broken)
+        await peer.until(lambda: peer.last.tags(Outcome.REJECT) == [1])
+
+
+@pytest.mark.parametrize("columns", [{}, {"properties": [{"reply_to": "asker"}]}])
+async def test_an_answer_that_has_no_form_does_not_end_the_app(peer: ScriptedPeer, columns: dict[str, Any]) -> None:
+    app = App()
+
+    @app.worker("jobs", results="done")
+    async def handle(body: bytes) -> Message:
+        return Message(body, headers={"number": 1 << 70})
+
+    async with serving(app, peer):
+        peer.last.deliver([b"one"], **columns)
+        await peer.until(lambda: peer.last.tags(Outcome.ACK) + peer.last.tags(Outcome.NACK) == [1])

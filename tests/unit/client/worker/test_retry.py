@@ -1,7 +1,12 @@
 """What a failure means: again, later, or never."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
+from penstock_client.received import delay_ms
+from penstock_client.wire.entries import NO_DELAY
 from penstock_client.worker import InvalidPayload, Reject, Retry, RetryLater, Verdict
 
 
@@ -83,3 +88,28 @@ def test_an_exception_that_says_much_keeps_its_name_and_the_end_of_its_traceback
 def test_a_message_that_fills_a_reason_leaves_its_traceback_out() -> None:
     reason = Retry().outcome(raised(ValueError("x" * 5000)), 1).reason
     assert reason == "ValueError: " + "x" * 5000
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise LookupError("words")
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_a_failure_like_any_other() -> None:
+    reason = Retry().outcome(raised(Speechless()), 1).reason
+    assert reason.startswith("Speechless: (what it says cannot be told: LookupError)\n\n")
+    meant = Retry(never=(), on=Speechless).outcome(type("Never", (Reject, Speechless), {})(), 1)
+    assert meant.verdict is Verdict.REJECTED
+
+
+@pytest.mark.parametrize("delay", [lambda failures, error: {}[failures], lambda failures, error: "soon"])
+def test_a_delay_that_cannot_be_told_is_the_failure(delay: Any) -> None:
+    outcome = Retry(delay=delay).outcome(raised(OSError()), 1)
+    assert (outcome.verdict, outcome.delay) == (Verdict.RETRIED, None)
+    assert outcome.reason.startswith(("KeyError: 1", "ValueError: could not convert"))
+
+
+def test_a_delay_without_end_is_the_longest_there_is() -> None:
+    assert (delay_ms(float("inf")), delay_ms(float("nan")), delay_ms(-1)) == (NO_DELAY - 1, 0, 0)
+    with pytest.raises(TypeError):
+        RetryLater(timedelta(1), "later")  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from penstock_client.message import Publishable
 from penstock_client.messages import Messages
 from penstock_client.received import ReceivedMessage, reason_of
 from penstock_client.reply import ReplyOutcome
+from penstock_client.wire.errors import WireError
 from penstock_client.worker.outcomes import Answer, Outcome, Verdict
 from penstock_client.worker.worker import Worker
 
@@ -28,6 +29,9 @@ WOKEN_AT_ONCE: Final = 2
 """Waiting tasks that a task wakes which has waited and then found messages. Each of them does the same, so that all
 have work after a few turns of the loop, and a lone message wakes two and not a hundred. A task that finds its next
 message without waiting wakes nobody: handlers that never wait are as fast as a plain loop."""
+
+_UNPUBLISHABLE: Final = (PenstockError, TypeError, ValueError, OverflowError)
+"""What publishing raises: for what cannot be stored, and for values that msgpack has no form for."""
 
 log: Final = logging.getLogger("penstock_client.worker")
 
@@ -166,7 +170,7 @@ class Crew:
             exc_info=outcome.error if traceback else None,
         )
         if rejected:
-            if message.reply_to:
+            if _asks(message):
                 await self._reply(message, b"", outcome.error)
             await message.reject(reason=outcome.reason)
         else:
@@ -181,7 +185,7 @@ class Crew:
             await self._client.queue(answer.queue).publish(answer.message)
         except (ConnectionLost, ClientClosed):
             raise  # the message was lost with it
-        except (PenstockError, TypeError, ValueError) as error:
+        except _UNPUBLISHABLE as error:
             return Outcome(Verdict.RETRIED, reason=reason_of(error), error=error)
         return outcome
 
@@ -189,8 +193,16 @@ class Crew:
         """Answer whoever asked. That nobody takes it changes nothing: doing it again would not bring them back."""
         try:
             told = await message.reply(body, error=error)
-        except (PenstockError, TypeError, ValueError) as raised:
+        except _UNPUBLISHABLE as raised:
             log.warning("the answer to %r cannot be sent to %r: %s", message, message.reply_to, raised)
             return
         if told not in (ReplyOutcome.DELIVERED, ReplyOutcome.STORED):
             log.warning("the answer to %r reached nobody: %s", message, told)
+
+
+def _asks(message: ReceivedMessage) -> bool:
+    """True when somebody waits for an answer; nobody does that cannot be read."""
+    try:
+        return bool(message.reply_to)
+    except WireError:
+        return False

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from penstock_client.errors import text_of
 from penstock_client.received import reason_of
 from penstock_client.worker.errors import InvalidPayload
 from penstock_client.worker.outcomes import Outcome, Verdict
@@ -22,7 +23,7 @@ class RetryLater(Exception):
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason or f"again in {seconds:g} s")
-        self.seconds = seconds
+        self.seconds = float(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ class Retry:
 
     ``on`` are the exceptions that are worth another attempt, ``never`` those among them that are not: what is not worth
     one goes to the dead letters at once. ``delay`` is called with (failures, exception), this failure counted, and
-    returns the seconds to wait, or None for the queue's backoff. With ``invalid`` a body that is not what the handler
-    takes is tried again too, for senders and handlers that are deployed at different times.
+    returns the seconds to wait, or None for the queue's backoff; what it raises is the failure then. With ``invalid`` a
+    body that is not what the handler takes is tried again too, for senders and handlers that are deployed at different
+    times.
     """
 
     max_failures: int | None = None
@@ -53,13 +55,17 @@ class Retry:
             return Outcome(Verdict.REJECTED, reason=_said(error), error=error)
         if isinstance(error, self.never) or not isinstance(error, self.on):
             return Outcome(Verdict.REJECTED, reason=reason_of(error), error=error)
-        delay = None if self.delay is None else self.delay(failures, error)
+        try:
+            delay = None if self.delay is None else self.delay(failures, error)
+            delay = None if delay is None else float(delay)
+        except Exception as failure:  # noqa: BLE001  the application's code, as the handler is
+            return Outcome(Verdict.RETRIED, reason=reason_of(failure), error=failure)
         return Outcome(Verdict.RETRIED, delay=delay, reason=reason_of(error), error=error)
 
 
 def _said(error: Exception) -> str:
     """What was said on purpose needs no traceback."""
-    return str(error) or type(error).__name__
+    return text_of(error) or type(error).__name__
 
 
 DEFAULT: Final = Retry()
