@@ -94,3 +94,21 @@ def test_a_call_that_outlives_its_loop_ends_in_peace() -> None:
     go_on.set()
     found[0].join(10)
     assert not found[0].is_alive()
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_not_begun() -> None:
+    threads = Threads(1, "t")
+    go_on = threading.Event()
+    called: list[str] = []
+    first = asyncio.ensure_future(threads.run(go_on.wait, 10))
+    given_up = asyncio.ensure_future(threads.run(called.append, "given up"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    last = asyncio.ensure_future(threads.run(called.append, "last"))
+    await asyncio.sleep(0)
+    go_on.set()
+    await guarded(asyncio.gather(first, last))
+    assert called == ["last"]
+    await guarded(threads.run(called.append, "and on"))
+    threads.close()

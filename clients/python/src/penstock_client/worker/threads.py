@@ -37,7 +37,8 @@ class Threads:
     async def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call something in a thread, with this task's context variables; return or raise what it does.
 
-        A cancelled wait leaves the call running: a thread cannot be stopped.
+        A cancelled wait leaves a call that runs alone, since a thread cannot be stopped; one that waits for a thread
+        is not begun any more.
         """
         future: asyncio.Future[tuple[Any, BaseException | None]] = asyncio.get_running_loop().create_future()
         if self._idle_count <= 0 and self._count < self._count_max:
@@ -63,7 +64,8 @@ class Threads:
         while (job := self._jobs.get()) is not None:
             result, error = None, None
             try:
-                result = job.context.run(job.call, *job.arguments)
+                if not job.future.done():  # or its wait was given up before it began: its message has gone elsewhere
+                    result = job.context.run(job.call, *job.arguments)
             except BaseException as raised:  # noqa: BLE001  raised again where the call is awaited
                 error = raised
             try:
