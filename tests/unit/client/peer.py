@@ -189,6 +189,8 @@ class PeerConnection(asyncio.Protocol):
                 self._handshake(FrameType.READY, self.peer.ready(len(self.peer.connections)), frame.request)
             case FrameType.PING if not self.peer.mute:
                 self.write(FrameType.PONG, frame.payload, frame.request)
+            case _ if FrameType(frame.type).name.lower() in self.peer.silent:
+                pass
             case FrameType.CLOSE:
                 self.write(FrameType.CLOSED, b"", frame.request)
                 self._transport.close()
@@ -268,6 +270,8 @@ class ScriptedPeer:
         self.answers: dict[str, Answer | Callable[[dict[str, Any]], Answer]] = {}
         self.settle_answer: Answer = {"stale": 0}
         self.reply_answer: Callable[[list[Reply]], Answer] = lambda entries: {"outcomes": ["delivered"] * len(entries)}
+        self.silent: set[str] = set()
+        """Requests that are not answered, by the names of their frames."""
         self.holds_confirms = False
         self.full_queues: set[str] = set()
         """Queues whose confirms wait for room."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.client.peer import Answer, ScriptedPeer, guarded
 
-from penstock_client import ConnectionLost, PenstockError, StaleDelivery, UnknownQueue, connect
+from penstock_client import ClientClosed, ConnectionLost, PenstockError, StaleDelivery, UnknownQueue, connect
 from penstock_client.wire.entries import Outcome
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import FrameType
@@ -276,3 +276,31 @@ async def test_no_task_and_no_socket_is_left_behind(peer: ScriptedPeer) -> None:
     await guarded(client.close())
     await peer.until(lambda: peer.last.closed)
     assert asyncio.all_tasks() <= before
+
+
+@pytest.mark.parametrize("silent", ["cancel", "close"])
+async def test_a_closing_that_is_given_up_leaves_no_connection_behind(peer: ScriptedPeer, silent: str) -> None:
+    peer.silent.add(silent)
+    client = await connect(peer.url)
+    await client.queue("jobs").consume().__aenter__()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await client.close()
+    await peer.until(lambda: peer.last.closed)
+    with pytest.raises(ClientClosed):
+        await client.status()
+    await guarded(client.close())
+    assert len(peer.connections) == 1
+
+
+async def test_a_consumer_that_ends_while_its_group_is_declared_again_is_not_begun_again(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        async with client.queue("jobs").group("mine", ephemeral=True).consume():
+            peer.answers["group_declare"] = None
+            first = peer.last
+            first.cut()
+            await peer.until(lambda: peer.last is not first and peer.last.count(FrameType.GROUP_DECLARE))
+        declared = next(frame for frame in peer.last.frames if frame.type == FrameType.GROUP_DECLARE)
+        peer.last.reply(declared.request, {"created": True})
+        await guarded(client.status())
+        assert peer.last.count(FrameType.CONSUME) == 0

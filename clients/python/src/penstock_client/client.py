@@ -106,11 +106,22 @@ class Client:
 
     async def close(self) -> None:
         """Send what is gathered and close. What is leased goes back to the broker; unconfirmed publishes are waited
-        for as long as a request would be, but not for a connection that is not there.
+        for as long as a request would be, but not for a connection that is not there. Cancelled, it waits for nothing
+        more; the client is closed all the same.
         """
-        if self._error is None:
-            await self._settle_publishes()
-            await asyncio.gather(*(consumer.close() for consumer in list(self._consumers.values())))
+        try:
+            if self._error is None:
+                await self._settle_publishes()
+                await asyncio.gather(*(consumer.close() for consumer in list(self._consumers.values())))
+        except BaseException:
+            link, self._link = self._link, None
+            if link is not None:
+                link.abort(ConnectionLost("the connection was given up"))
+            raise
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         link, self._link = self._link, None
         self._fail(ClientClosed("the client was closed"))
         for task in (self._supervisor, self._starting):

@@ -112,12 +112,13 @@ class Link(asyncio.Protocol):
 
     async def close(self) -> None:
         """Say goodbye; the socket is closed when this returns. What the broker still confirms before is taken."""
-        if self.error is None:
-            try:
+        try:
+            if self.error is None:
                 await asyncio.wait_for(self.ask(FrameType.CLOSE, control.pack({})), 2)
-            except (PenstockError, TimeoutError):
-                pass
-        self.abort(ConnectionLost("the connection was closed"))
+        except (PenstockError, TimeoutError):
+            pass
+        finally:
+            self.abort(ConnectionLost("the connection was closed"))
         await self._closed.wait()
 
     def abort(self, error: PenstockError) -> None:
