@@ -81,6 +81,8 @@ class Consumer:
         }
         if subscription.declaration is not None:
             await link.request(FrameType.GROUP_DECLARE, subscription.declaration)
+            if self.ended:  # meanwhile: nobody would cancel what is begun now
+                return
         # Before the reply is looked at: deliveries may be right behind it.
         self._link = link
         client = self._client
