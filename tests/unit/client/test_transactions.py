@@ -13,6 +13,7 @@ from penstock_client import (
     RequestTimeout,
     TransactionConflict,
     TransactionStale,
+    TransactionTooLarge,
     TransactionUnknown,
     connect,
 )
@@ -20,6 +21,7 @@ from penstock_client.wire.blocks import decode_bodies
 from penstock_client.wire.entries import Outcome
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import FrameType
+from penstock_client.wire.limits import PUBLISH_ENTRIES_MAX
 from penstock_client.wire.transaction import VERSION_ANY, StateWrite, Transaction, decode_transaction
 
 
@@ -214,3 +216,15 @@ async def test_many_messages_make_several_blocks(peer: ScriptedPeer) -> None:
         tx.publish("other", b"x" * 300_000)
     assert [block.count for block in sent(peer)[0].blocks] == [500, 100, 1]
     assert [confirm.offset for confirm in tx.confirms] == list(range(601))
+
+
+async def test_more_than_a_frame_carries_is_refused_here_and_leaves_the_connection_alone(peer: ScriptedPeer) -> None:
+    async def publish_to(count: int) -> None:
+        async with client.transaction() as tx:
+            for number in range(count):
+                tx.publish(f"queue-{number}", b"x")
+
+    async with connect(peer.url) as client:
+        with pytest.raises(TransactionTooLarge, match=f"{PUBLISH_ENTRIES_MAX + 1} blocks"):
+            await publish_to(PUBLISH_ENTRIES_MAX + 1)
+    assert sent(peer) == []

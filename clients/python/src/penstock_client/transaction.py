@@ -41,6 +41,7 @@ from penstock_client.outgoing import Outgoing, body_bytes, encode_parts, prepare
 from penstock_client.producer import too_large
 from penstock_client.queue import Queue
 from penstock_client.wire.frames import FrameType
+from penstock_client.wire.limits import PUBLISH_ENTRIES_MAX, SETTLE_RANGES_MAX, STATE_WRITES_MAX
 from penstock_client.wire.transaction import StateWrite, encode_transaction
 
 if TYPE_CHECKING:
@@ -159,11 +160,9 @@ class Transaction:
             if not (blocks or writes or self._held):
                 self._over = True
                 return
-            payload = encode_transaction(
-                tag_ranges([held.delivery.first_tag + held.place for held in self._held]),
-                [("", block.queue, block.data) for block in blocks],
-                writes,
-            )
+            ranges = tag_ranges([held.delivery.first_tag + held.place for held in self._held])
+            _check_counts(len(ranges), len(blocks), len(writes))
+            payload = encode_transaction(ranges, [("", block.queue, block.data) for block in blocks], writes)
             link = await self._ready_link(len(payload))
         except BaseException:
             self.rollback()
@@ -236,6 +235,16 @@ class Transaction:
             for number, (offset, duplicate) in zip(block.numbers, offsets, strict=True):
                 confirms[number] = Confirm(block.queue, offset, "synced", duplicate)
         self.confirms = [confirms[number] for number in sorted(confirms)]
+
+
+def _check_counts(range_count: int, block_count: int, write_count: int) -> None:
+    """Raise TransactionTooLarge for what one frame does not carry: a broker would end the connection for it."""
+    counts = ((range_count, SETTLE_RANGES_MAX), (block_count, PUBLISH_ENTRIES_MAX), (write_count, STATE_WRITES_MAX))
+    if any(count > count_max for count, count_max in counts):
+        raise TransactionTooLarge(
+            f"{range_count} ranges of acknowledged messages, {block_count} blocks of messages for queues and"
+            f" {write_count} values of state; at most {SETTLE_RANGES_MAX}, {PUBLISH_ENTRIES_MAX} and {STATE_WRITES_MAX}"
+        )
 
 
 def _placed(reply: dict[str, object]) -> list[list[list[int]]]:
