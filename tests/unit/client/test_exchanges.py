@@ -205,3 +205,17 @@ async def test_lists_are_asked_for_page_by_page(peer: ScriptedPeer) -> None:
     async with connect(peer.url) as client:
         assert [one.name for one in await guarded(client.exchanges())] == names
         assert len(await guarded(client.exchange("a").bindings())) == 3
+
+
+async def test_routes_are_closed_while_others_of_their_exchange_wait_for_their_confirms(peer: ScriptedPeer) -> None:
+    peer.full_queues = {"stuck"}
+    with patch.object(producers, "ROUTES_KEPT_MAX", 4):
+        async with connect(peer.url) as client:
+            events = client.exchange("events")
+            stuck = asyncio.create_task(events.publish("stuck", b"x"))
+            for number in range(50):
+                await guarded(events.publish(f"key-{number}", b"x"))
+            opened, closed = (peer.last.count(kind) for kind in (FrameType.ROUTE_OPEN, FrameType.ROUTE_CLOSE))
+            peer.last.confirm(*peer.last.held)
+            await guarded(stuck)
+    assert opened - closed <= 6

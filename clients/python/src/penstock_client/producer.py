@@ -110,9 +110,9 @@ class Producer:
         """Return the route to a queue, or through an exchange."""
         route = self._routes.get(target)
         if route is None:
-            if isinstance(target, Way) and len(self._routes) >= self._routes_kept_max:
+            if isinstance(target, Way) and len(self._by_number) >= self._routes_kept_max:
                 self._forget_idle_routes()
-                self._routes_kept_max = max(ROUTES_KEPT_MAX, 2 * len(self._routes))
+                self._routes_kept_max = max(ROUTES_KEPT_MAX, 2 * len(self._by_number))
             self._route_count += 1
             exchanges = self._exchanges
             own = exchanges.setdefault(target.exchange, Stream()) if isinstance(target, Way) else Stream()
@@ -124,10 +124,12 @@ class Producer:
 
         Who still has such a route and sends over it has it opened again.
         """
-        for target, route in list(self._routes.items()):
-            if isinstance(target, Way) and route.is_idle:
-                del self._routes[target]
-                self._by_number.pop(route.number, None)
+        parked = {outbound.route for stream in self._parked for outbound in stream.parked}
+        for number, route in list(self._by_number.items()):
+            if isinstance(route.target, Way) and not route.unconfirmed and route not in parked:
+                if self._routes.get(route.target) is route:
+                    del self._routes[route.target]
+                del self._by_number[number]
                 if route.opened and self._link is not None:
                     self._link.send(FrameType.ROUTE_CLOSE, control.pack({"route": route.number}))
                 route.opened = False
