@@ -1,6 +1,7 @@
 """Publishing: what is sent when, how much may be unconfirmed, and that every publish has an outcome."""
 
 import asyncio
+import threading
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from penstock_client import (
     UnknownQueue,
     connect,
 )
+from penstock_client import sync as blocking
 from penstock_client.wire.blocks import decode_block, decode_bodies
 from penstock_client.wire.entries import Level
 from penstock_client.wire.errors import ErrorCode, WireError
@@ -395,3 +397,55 @@ async def test_what_the_broker_dropped_is_confirmed_as_dropped(peer: ScriptedPee
         peer.last.confirm_dropped(peer.last.publications[-1])
         await guarded(sending)
     assert (publisher.confirmed_count, publisher.dropped_count) == (0, 1)
+
+
+async def test_who_sends_now_and_then_learns_of_a_failure_at_the_next_message(peer: ScriptedPeer) -> None:
+    peer.holds_confirms = True
+    async with connect(peer.url) as client:
+        publisher = client.queue("jobs").publisher()
+        await publisher.__aenter__()
+        await publisher.send(b"one")
+        await peer.until(lambda: peer.last.held)
+        peer.last.confirm(*peer.last.held, code=ErrorCode.DISK_FULL)
+        await guarded(client.status())
+        with pytest.raises(PublishFailed, match="disk is full"):
+            await publisher.send(b"two")
+        with pytest.raises(PublishFailed, match="1 message"):
+            await publisher.__aexit__(None, None, None)
+        assert peer.last.count(FrameType.PUBLISH) == 1
+
+
+async def test_a_publisher_whose_block_was_left_takes_no_messages(peer: ScriptedPeer) -> None:
+    async with connect(peer.url) as client:
+        async with client.queue("jobs").publisher() as publisher:
+            await publisher.send(b"one")
+        with pytest.raises(RuntimeError, match="inside"):
+            await publisher.send(b"two")
+
+
+async def test_the_blocking_publisher_takes_messages_in_its_block_alone_and_tells_of_failures_soon(
+    peer: ScriptedPeer,
+) -> None:
+    peer.holds_confirms = True
+
+    def send() -> None:
+        with blocking.connect(peer.url) as client:
+            publisher = client.queue("jobs").publisher()
+            with pytest.raises(RuntimeError, match="inside"):
+                publisher.send(b"lost")
+            with pytest.raises(PublishFailed, match="disk is full"):  # noqa: PT012, SIM117  the second may be sent
+                with publisher:
+                    publisher.send(b"one")
+                    refused.wait(10)
+                    client.status()
+                    publisher.send(b"two")
+            with pytest.raises(RuntimeError, match="inside"):
+                publisher.send(b"late")
+
+    refused = threading.Event()
+    sending = asyncio.ensure_future(asyncio.to_thread(send))
+    await peer.until(lambda: peer.connections and peer.last.held)
+    peer.last.confirm(*peer.last.held, code=ErrorCode.DISK_FULL)
+    refused.set()
+    await guarded(sending)
+    assert sum(p.count for p in peer.last.publications) == 1

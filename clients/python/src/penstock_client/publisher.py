@@ -56,14 +56,23 @@ class BasePublisher:
     ) -> None:
         if error is not None and not isinstance(error, Exception):  # cancelled: what is sent stays sent
             self._gathering.flush()
+            self._entered = False
             return
-        await self._settle()
+        try:
+            await self._settle()
+        finally:
+            self._entered = False
         if self.errors:
             failed = PublishFailed(self.errors, self.failed_count)
             if error is None:
                 raise failed
             if not isinstance(error, PublishFailed):
                 error.add_note(str(failed))
+
+    def check_entered(self) -> None:
+        """Raise RuntimeError outside of its block: nobody would learn what became of a message."""
+        if not self._entered:
+            raise RuntimeError("send inside `async with queue.publisher() as publisher` (`with`, in the blocking API)")
 
     async def flush(self) -> None:
         """Wait until everything sent so far has its outcome. Raises PublishFailed for what failed up to now."""
@@ -101,21 +110,18 @@ class BasePublisher:
 
     async def _gather(self, run: Run, message: Outgoing) -> None:
         """Take a message that begins a run's next block, or ends it, or is more than a body."""
-        if self._put(run, message):
-            self._raise_failures()
-            if not run.route.has_room:
-                await self._producer.room(run.route)
+        self._raise_failures()
+        if self._put(run, message) and not run.route.has_room:
+            await self._producer.room(run.route)
 
     def _put(self, run: Run, message: Outgoing) -> bool:
         """Gather a message; True when that filled something up and it was sent."""
         messages, gathering = run.messages, self._gathering
+        if not messages:
+            self.check_entered()
+            gathering.begin(run)
         messages.append(message)
         gathering.room_bytes -= size_bytes(message) + MESSAGE_BYTES
-        if len(messages) == 1:
-            if not self._entered:
-                messages.clear()
-                raise RuntimeError("send inside `async with queue.publisher() as publisher`")
-            gathering.begin(run)
         if gathering.room_bytes > 0 and len(messages) < BLOCK_MESSAGES:
             return False
         gathering.flush()

@@ -51,6 +51,8 @@ class BlockingPublisher(Generic[_Prepared]):
         self._thread.run(self._publisher.flush())
 
     def _put(self, prepared: _Prepared) -> None:
+        self._publisher.check_entered()
+        self._raise_failures()
         with self._lock:
             self._gathered.append(prepared)
             count = len(self._gathered)
@@ -58,8 +60,11 @@ class BlockingPublisher(Generic[_Prepared]):
             self._thread.soon(lambda: self._thread.loop.call_later(FLUSH_S, self._cross_late))
         elif count >= BLOCK_MESSAGES:
             self._thread.run(self._cross())
-            if self._publisher.errors:
-                raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
+            self._raise_failures()
+
+    def _raise_failures(self) -> None:
+        if self._publisher.errors:
+            raise PublishFailed(self._publisher.errors, self._publisher.failed_count)
 
     def _cross_late(self) -> None:
         self._late = self._thread.loop.create_task(self._cross())  # kept, or it might be collected while it runs
