@@ -20,6 +20,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -71,36 +72,53 @@ _JOIN_S: Final = 10.0
 
 
 class _LoopThread:
-    """An event loop in a thread."""
+    """An event loop in a thread. Other threads may stop it while some wait for it: their waits end."""
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="penstock-client", daemon=True)
+        self.stopped = False
+        """True once nothing new is taken."""
+        self._lock = threading.RLock()  # the collector may come while it is held, and end an iteration (sync_replies)
+        self._thread = threading.Thread(target=self._work, name="penstock-client", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Run a coroutine there and wait for its outcome; interrupting the wait cancels it."""
-        if self.loop.is_closed():
-            work.close()
-            raise ClientClosed("the client was closed")
-        future = asyncio.run_coroutine_threadsafe(work, self.loop)
+        with self._lock:
+            if self.stopped:
+                work.close()
+                raise ClientClosed("the client was closed")
+            future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
             return future.result()
-        except BaseException:
+        except BaseException as error:
             future.cancel()
+            if isinstance(error, CancelledError) and self.stopped:
+                raise ClientClosed("the client was closed") from error
             raise
 
     def soon(self, call: Callable[[], object]) -> None:
         """Call something there."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(call)
+        with self._lock:
+            if not self.stopped:
+                self.loop.call_soon_threadsafe(call)
 
     def stop(self) -> None:
         """End the thread."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join(_JOIN_S)
-            self.loop.close()
+        with self._lock:
+            if not self.stopped:
+                self.stopped = True
+                self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_JOIN_S)
+
+    def _work(self) -> None:
+        self.loop.run_forever()
+        left = asyncio.all_tasks(self.loop)  # somebody waits for each of them
+        for task in left:
+            task.cancel()
+        if left:
+            self.loop.run_until_complete(asyncio.wait(left))
+        self.loop.close()
 
 
 class ReceivedSyncMessage(MessageView):
@@ -638,14 +656,18 @@ class Client:
 
     def drain(self) -> None:
         """Stop gracefully: iterations (in other threads) end after what runs, the rest goes back, then close."""
-        self._thread.run(self._client.drain())
-        self._thread.stop()
+        try:
+            self._thread.run(self._client.drain())
+        finally:
+            self._thread.stop()
 
     def close(self) -> None:
         """Send what is gathered and close."""
-        if not self._thread.loop.is_closed():
-            self._thread.run(self._client.close())
-            self._thread.stop()
+        if not self._thread.stopped:
+            try:
+                self._thread.run(self._client.close())
+            finally:
+                self._thread.stop()
 
     def __enter__(self) -> Self:
         return self

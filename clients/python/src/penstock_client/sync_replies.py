@@ -17,6 +17,9 @@ def iterate(thread: _LoopThread, replies: AsyncGenerator[Reply, None]) -> Iterat
     async def following() -> Reply:
         return await anext(replies)
 
+    async def ended() -> None:
+        await replies.aclose()
+
     try:
         while True:
             try:
@@ -25,4 +28,5 @@ def iterate(thread: _LoopThread, replies: AsyncGenerator[Reply, None]) -> Iterat
                 return
             yield reply
     finally:
-        thread.run(replies.aclose())
+        # Nobody waits for it: this may be the collector's doing, in any thread, that of the loop among them.
+        thread.soon(lambda: thread.loop.create_task(ended()))
