@@ -11,6 +11,7 @@ from tests.sim.state import SCHEDULED_MARK, Block, ShadowQueue, Stored, Stream, 
 from tests.sim.violation import Violation
 
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled, encode
+from penstock.core.values import DROP_OLDEST
 from penstock.storage.format import LENGTH_BYTES
 from penstock_client.wire import blocks
 
@@ -79,7 +80,8 @@ def due(queue: ShadowQueue, fact: Due, position: int, now_ms: int | None) -> dic
             queue.blocks[-1].end = queue.next_offset = offset + 1
             block_first = queue.blocks[-1].first
             queue.newest_ms = max(queue.newest_ms, waiting.due_ms)
-            queue.filled_otherwise = True
+            # What is due is bound by nothing, but where it makes the oldest leave.
+            queue.filled_otherwise = queue.filled_otherwise or queue.settings.overflow != DROP_OLDEST
             stored = Stored(waiting.uid, offset, waiting.unit_bytes, block_first, position, queue.newest_ms)
             queue.stored[offset] = stored
             for group in queue.groups.values():

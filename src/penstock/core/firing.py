@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from penstock.core.broker import Broker
 from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
+from penstock.core.intake import look_at_bounds
 from penstock.core.recurring import Recurring
 from penstock.core.storing import append_internal
 from penstock.core.values import Refused, check_name
@@ -57,6 +58,8 @@ def fire(broker: Broker, one: Recurring, block: bytes, at_ms: int, next_ms: int,
         if queue is not None:
             append_internal(broker, queue, block, now_ms)
         broker.emit(True, Fired(one.number, at_ms, next_ms, published=queue is not None))
+        if queue is not None and queue.is_judged:
+            look_at_bounds(broker, queue)
 
 
 def skip(broker: Broker, one: Recurring, at_ms: int, next_ms: int) -> None:

@@ -10,6 +10,7 @@ from penstock.core import publishing
 from penstock.core.broker import Broker
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled
 from penstock.core.fanout import ExchangeRoute
+from penstock.core.intake import look_at_bounds
 from penstock.core.queue import SCHEDULED_MARK, Queue, Stream
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Session
@@ -83,7 +84,10 @@ def _store(
 
 
 def release_due(broker: Broker, now_ms: int) -> None:
-    """Let what is due into the logs, about MOVES_MAX entries at once; it is visible when that is durable (I3)."""
+    """Let what is due into the logs, about MOVES_MAX entries at once; it is visible when that is durable (I3).
+
+    It enters full queues, too: it was confirmed long ago. Where the oldest has to leave for it, it does.
+    """
     moves = MOVES_MAX
     while moves > 0 and (alarm := broker.alarms.pop(now_ms)) is not None:
         alarm_ms, number = alarm
@@ -94,7 +98,10 @@ def release_due(broker: Broker, now_ms: int) -> None:
         schedule.alarm_ms = None
         first_ids, moves = schedule.due(now_ms, moves)
         if first_ids:
-            broker.emit(queue.durable, Due(number, queue.log.next_offset, schedule.ranges(first_ids)))
+            with broker.recorder.together():
+                broker.emit(queue.durable, Due(number, queue.log.next_offset, schedule.ranges(first_ids)))
+                if queue.is_judged:
+                    look_at_bounds(broker, queue)
             broker.published_queues[queue] = None
         broker.alarms.set(number, schedule)
 

@@ -4,7 +4,8 @@ import pytest
 from tests.unit.core.harness import Core
 
 from penstock.core import definitions, firing
-from penstock.core.facts import Fired, Published, RecurringAdded, decode, encode
+from penstock.core.bounds import needed_messages
+from penstock.core.facts import Discarded, Fired, Published, RecurringAdded, decode, encode
 from penstock.core.recurring import NEVER, Recurring, Recurrings
 from penstock.core.values import Refused
 
@@ -116,3 +117,12 @@ def test_facts_come_back_from_their_records(core: Core) -> None:
     for fact in core.facts:
         assert decode(encode(fact)) == fact
     assert isinstance(core.recorded(RecurringAdded)[0].block64, str)
+
+
+def test_a_firing_into_a_full_queue_drops_the_oldest_where_that_is_the_rule(core: Core) -> None:
+    full = core.queue("full", max_messages=2, overflow="drop_oldest")
+    one = added(core, queue="full")
+    for at_ms in (2_000_000, 2_060_000, 2_120_000):
+        firing.fire(core.broker, one, b"block", at_ms, at_ms + 60_000, at_ms)
+    assert (one.fired_count, needed_messages(full)) == (3, 2)
+    assert [type(fact) for fact in core.facts[-3:]] == [Published, Fired, Discarded]

@@ -7,7 +7,7 @@ from tests.unit.core.harness import BLOCK, Core
 from penstock.core import definitions, dropping, publishing, scheduling
 from penstock.core.bounds import needed_messages
 from penstock.core.broker import Confirm
-from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Published, Scheduled, Unscheduled
+from penstock.core.facts import SCHEDULED_HEADER_BYTES, Discarded, Due, Published, Scheduled, Unscheduled
 from penstock.core.queue import Queue
 from penstock.core.scheduling import Part, runs_of
 from penstock.core.session import Session
@@ -244,7 +244,7 @@ def test_the_plain_publish_path_knows_nothing_of_schedules(core: Core) -> None:
     assert queue.schedule is None
 
 
-@pytest.mark.parametrize("overflow", ["reject", "drop_newest", "backpressure", "drop_oldest"])
+@pytest.mark.parametrize("overflow", ["reject", "drop_newest", "backpressure"])
 def test_what_waits_for_its_time_does_not_fill_a_queue(core: Core, overflow: str) -> None:
     """When it is due it enters past the bound, as what moves within the broker does (SEMANTICS 11)."""
     queue = core.queue(max_messages=1, overflow=overflow)
@@ -276,3 +276,13 @@ def test_what_came_due_long_ago_is_too_old(core: Core) -> None:
     core.now_ms += 200
     dropping.drop_aged(core.broker, core.now_ms)
     assert needed_messages(queue) == 0
+
+
+def test_what_is_due_makes_the_oldest_leave_where_that_is_the_rule(core: Core) -> None:
+    queue = core.queue(max_messages=2, overflow="drop_oldest")
+    session = connected(core)
+    for first in range(1, 6):
+        schedule(core, session, first, core.now_ms + first)
+    release(core, queue, 5)
+    assert needed_messages(queue) == 2
+    assert sum(end - first for fact in core.recorded(Discarded) for first, end in fact.ranges) == 3
