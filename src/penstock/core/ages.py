@@ -19,7 +19,7 @@ AgeState = tuple[int, list[int], list[int]]
 class Ages:
     """The marks of one log. Times never run backward, as facts do not."""
 
-    __slots__ = ("_firsts", "_times", "aged_offset", "is_watched", "max_age_ms", "step_ms")
+    __slots__ = ("_firsts", "_times", "aged_offset", "is_rechecked", "is_watched", "max_age_ms", "step_ms")
 
     def __init__(self, max_age_ms: int) -> None:
         self.max_age_ms = max_age_ms
@@ -27,7 +27,9 @@ class Ages:
         self.aged_offset = 0
         """Everything below is too old; what of it was leased then is still there."""
         self.is_watched = False
-        """True while a time is set for looking again."""
+        """True while a time is set for when the next messages are too old."""
+        self.is_rechecked = False
+        """True while one is set for looking again at what was too old and leased."""
         self._times: list[int] = []
         self._firsts: list[int] = []
 

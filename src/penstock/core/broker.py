@@ -199,8 +199,9 @@ class Broker:
         """Those of them with something done since: they may have room again."""
         self.aging_queues: dict[Queue, None] = {}
         """Queues with new messages that may become too old: their time is set in the next turn."""
-        self.age_deadlines: list[tuple[int, int]] = []
-        """A heap of (ms since 1970, queue number): when messages are too old."""
+        self.age_deadlines: list[tuple[int, int, bool]] = []
+        """A heap of (ms since 1970, queue number, whether it is a second look): when messages are too old. A queue has
+        two of them at the most."""
         self.overfull_queues: dict[Queue, None] = {}
         """Queues that hold what has to go to their dead letters: the caller does that, who has the blocks."""
         self.watched_queues = {}
@@ -316,7 +317,8 @@ class Broker:
         """Messages from this offset on are of this time, in a queue that keeps none for ever."""
         assert queue.ages is not None, "only queues with a greatest age note ages"
         queue.ages.note(offset, time_ms)
-        self.aging_queues[queue] = None
+        if not queue.ages.is_watched:
+            self.aging_queues[queue] = None
 
     def apply_published_to(
         self, fact: PublishedTo, targets: tuple[tuple[int, int], ...], size_bytes: int, position: int

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Final
 
+from penstock.core.ages import Ages
 from penstock.core.bounds import excess_messages
 from penstock.core.broker import Broker
 from penstock.core.facts import Discarded
@@ -74,41 +75,47 @@ def set_aside(broker: Broker, group: Group, offset: int, block: bytes, now_ms: i
         broker.ready_groups[group] = None
 
 
-def _watch(broker: Broker, queue: Queue) -> None:
-    """Have a queue looked at when its oldest messages are too old."""
-    ages = queue.ages
-    if ages is not None and not ages.is_watched and (due_ms := ages.next_due_ms()) is not None:
-        ages.is_watched = True
-        heappush(broker.age_deadlines, (due_ms, queue.number))
-
-
 def drop_aged(broker: Broker, now_ms: int) -> None:
     """Drop what is too old by now, in every queue where something is."""
     queues, broker.aging_queues = broker.aging_queues, {}
     for queue in queues:
         if queue.ages is not None and queue.low_offset < queue.ages.aged_offset:  # a group is gone
-            heappush(broker.age_deadlines, (0, queue.number))
-        else:
-            _watch(broker, queue)
+            _drop_aged(broker, queue, queue.ages, now_ms)
+        elif queue.ages is not None:
+            _watch(broker, queue, queue.ages)
     while broker.age_deadlines and broker.age_deadlines[0][0] <= now_ms:
-        found = broker.queues.get(heappop(broker.age_deadlines)[1])
-        if found is not None:
-            _drop_aged(broker, found, now_ms)
+        _, number, is_recheck = heappop(broker.age_deadlines)
+        found = broker.queues.get(number)
+        if found is not None and found.ages is not None:
+            if is_recheck:
+                found.ages.is_rechecked = False
+            else:
+                found.ages.is_watched = False
+            _drop_aged(broker, found, found.ages, now_ms)
 
 
-def _drop_aged(broker: Broker, queue: Queue, now_ms: int) -> None:
-    ages = queue.ages
-    assert ages is not None, "only queues that look at ages are watched"
-    ages.is_watched = False
+def _drop_aged(broker: Broker, queue: Queue, ages: Ages, now_ms: int) -> None:
     aged_offset = ages.age(now_ms, queue.log.next_offset)
     if _sets_aside(queue):
         broker.overfull_queues[queue] = None
     else:
         _drop(broker, queue, queue.log.next_offset, aged_offset)
-    if any(first < aged_offset for group in queue.keepers() for first, _ in group.open_ranges(dying=False)):
+    if not ages.is_rechecked and any(_first_kept(group) < aged_offset for group in queue.keepers()):
+        ages.is_rechecked = True
+        heappush(broker.age_deadlines, (now_ms + RECHECK_MS, queue.number, True))
+    _watch(broker, queue, ages)
+
+
+def _watch(broker: Broker, queue: Queue, ages: Ages) -> None:
+    """Have a queue looked at when its oldest messages are too old."""
+    if not ages.is_watched and (due_ms := ages.next_due_ms()) is not None:
         ages.is_watched = True
-        heappush(broker.age_deadlines, (now_ms + RECHECK_MS, queue.number))
-    _watch(broker, queue)
+        heappush(broker.age_deadlines, (due_ms, queue.number, False))
+
+
+def _first_kept(group: Group) -> int:
+    """The first message that a group is not done with and that is not dead; the end of the log when there is none."""
+    return min(next((run.first for run in group.outstanding if not run.dying), group.next_offset), group.next_offset)
 
 
 def _drop(broker: Broker, queue: Queue, count_max: int, below: int) -> None:

@@ -12,7 +12,17 @@ from penstock.core.definitions import describe
 from penstock.core.facts import Discarded
 from penstock.core.groups import delete_group
 from penstock.core.queue import Queue
-from penstock.core.values import ACK, CANCELLED, DROPPED, NACK, REJECT, RELEASE, Refused, parse_settings
+from penstock.core.values import (
+    ACK,
+    CANCELLED,
+    DROPPED,
+    HOLD_MS_MAX,
+    NACK,
+    REJECT,
+    RELEASE,
+    Refused,
+    parse_settings,
+)
 from penstock_client.wire import blocks
 
 
@@ -145,6 +155,42 @@ def test_what_is_needed_again_because_a_group_begins_anew_is_dropped_if_it_is_to
     assert queue.group.open_count == 5
     pass_time(core, 1)
     assert queue.group.open_count == 0
+
+
+def test_one_stuck_message_is_looked_at_once_a_second_however_much_is_published(core: Core) -> None:
+    queue = core.queue(max_age_ms=1000, lease_ms=HOLD_MS_MAX)
+    worker = core.fill(queue, 1)
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    for sequence in range(2, 502):
+        pass_time(core, 10)
+        core.publish(worker, (sequence, 1))
+    assert len(core.broker.age_deadlines) <= 2, "I13: one for what is stuck, one for what is to come"
+    assert queue.group.open_count <= 103, "what is old and with nobody is dropped meanwhile"
+
+
+def test_what_died_in_its_place_is_not_looked_at_with_every_publish(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = core.queue(max_age_ms=1000, max_failures=1)
+    worker = core.fill(queue, 1)
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    core.settle(worker, NACK, (1, 1))
+    pass_time(core, 2000)
+    looks: list[int] = []
+    look = dropping._drop_aged
+
+    def noted(*arguments: Any) -> None:
+        looks.append(core.now_ms)
+        look(*arguments)
+
+    monkeypatch.setattr(dropping, "_drop_aged", noted)
+    for sequence in range(2, 102):
+        core.publish(worker, (sequence, 1))
+        pass_time(core, 1)
+    assert len(looks) <= 1
+    assert len(core.broker.age_deadlines) == 1
 
 
 def test_a_deleted_queue_is_not_looked_at(core: Core) -> None:
