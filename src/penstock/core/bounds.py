@@ -12,12 +12,11 @@ the oldest is dropped they push out older ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from penstock.core.group import Group
 from penstock.core.queue import Queue
-from penstock.core.ranges import RangeSet
 from penstock.core.values import BACKPRESSURE, DROP_NEWEST, REJECT_NEWEST
 
 OVERRUN_MESSAGES: Final = 200_000
@@ -40,11 +39,26 @@ def kept_messages(queue: Queue) -> int:
 
 
 def _union_count(groups: Iterable[Group], dying: bool) -> int:
-    needed = RangeSet()
-    for group in groups:
-        for first, end in group.open_ranges(dying):
-            needed.add(first, end)
-    return needed.count
+    """Exact, by a walk over all that differs from "untouched": for when ``_needed_at_most`` does not answer."""
+    count = reached = 0
+    for first, end in sorted(part for group in groups for part in group.open_ranges(dying)):
+        if end > reached:
+            count += end - max(first, reached)
+            reached = end
+    return count
+
+
+def _needed_at_most(queue: Queue, groups: Sequence[Group]) -> int:
+    """As many as all need together, or as there are behind the first: at once, for it is asked with every publish."""
+    span = queue.log.next_offset - min(group.low_offset for group in groups)
+    return min(sum(group.open_count for group in groups), span)
+
+
+def _needs_more_than(queue: Queue, count: int) -> bool:
+    groups = queue.keepers() if len(queue.groups) > 1 else (queue.group,)
+    if max(group.open_count for group in groups) > count:
+        return True
+    return len(groups) > 1 and _needed_at_most(queue, groups) > count and _union_count(groups, dying=True) > count
 
 
 def needed_bytes(queue: Queue) -> int:
@@ -63,6 +77,12 @@ def _bytes_of(queue: Queue, count: int) -> int:
     return log.live_bytes * count // stored if stored else 0
 
 
+def _count_within(queue: Queue, size_bytes: int) -> int:
+    """The largest count of messages for which ``_bytes_of`` is no more than this, of a log that has some bytes."""
+    log = queue.log
+    return ((size_bytes + 1) * (log.next_offset - log.start_offset) - 1) // log.live_bytes
+
+
 def is_over(queue: Queue, more_messages: int = 0, more_bytes: int = 0) -> bool:
     """True when a queue that lets producers wait holds more than its bounds and this much beside."""
     settings, stored_bytes = queue.settings, queue.log.live_bytes
@@ -70,12 +90,11 @@ def is_over(queue: Queue, more_messages: int = 0, more_bytes: int = 0) -> bool:
         return True
     if settings.overflow != BACKPRESSURE:
         return False
-    if settings.max_messages and needed_messages(queue) > settings.max_messages + more_messages:
+    if settings.max_messages and _needs_more_than(queue, settings.max_messages + more_messages):
         return True
+    bytes_max = settings.max_bytes + more_bytes
     return bool(
-        settings.max_bytes
-        and stored_bytes > settings.max_bytes + more_bytes
-        and needed_bytes(queue) > settings.max_bytes + more_bytes
+        settings.max_bytes and stored_bytes > bytes_max and _needs_more_than(queue, _count_within(queue, bytes_max))
     )
 
 
@@ -84,16 +103,25 @@ def is_overrun(queue: Queue) -> bool:
     return is_over(queue, OVERRUN_MESSAGES, OVERRUN_BYTES)
 
 
-def room(queue: Queue, unit_bytes: int) -> int:
-    """Return how many messages of this size are taken before the bound is reached, where that is its end."""
-    settings = queue.settings
-    if settings.overflow not in (REJECT_NEWEST, DROP_NEWEST):
+def room(queue: Queue, unit_bytes: int, wanted: int = ROOM_UNBOUNDED) -> int:
+    """Return how many messages of this size are taken before the bound is reached, where that is its end. Where all
+    that are ``wanted`` fit it may be less, but never less than those.
+    """
+    if queue.settings.overflow not in (REJECT_NEWEST, DROP_NEWEST):
         return ROOM_UNBOUNDED
-    found = ROOM_UNBOUNDED
+    if len(queue.groups) > 1:
+        found = _room(queue, unit_bytes, _needed_at_most(queue, queue.keepers()))
+        if found >= wanted:
+            return found
+    return _room(queue, unit_bytes, needed_messages(queue))
+
+
+def _room(queue: Queue, unit_bytes: int, needed: int) -> int:
+    settings, found = queue.settings, ROOM_UNBOUNDED
     if settings.max_messages:
-        found = settings.max_messages - needed_messages(queue)
+        found = settings.max_messages - needed
     if settings.max_bytes:
-        found = min(found, (settings.max_bytes - needed_bytes(queue)) // unit_bytes)
+        found = min(found, (settings.max_bytes - _bytes_of(queue, needed)) // unit_bytes)
     return max(0, found)
 
 
@@ -101,12 +129,22 @@ def is_full_for(queue: Queue, count: int, size_bytes: int) -> bool:
     """True where this much is refused by whoever can neither wait for room nor store a part: an exchange, for it is
     confirmed for all its queues at once, and a transaction.
     """
-    return queue.is_judged and (is_over(queue) or count > room(queue, max(1, size_bytes // count)))
+    return queue.is_judged and (is_over(queue) or count > room(queue, max(1, size_bytes // count), count))
 
 
 def excess_messages(queue: Queue) -> int:
-    """Return how many messages a queue holds beyond its bounds, without those on their way to the dead letters."""
-    settings, kept = queue.settings, kept_messages(queue)
+    """Return how many messages a queue holds beyond its bounds, without those on their way to the dead letters; none or
+    less while it is within them.
+    """
+    if len(queue.groups) > 1:
+        excess = _excess_of(queue, _needed_at_most(queue, queue.keepers()))
+        if excess <= 0:
+            return excess
+    return _excess_of(queue, kept_messages(queue))
+
+
+def _excess_of(queue: Queue, kept: int) -> int:
+    settings = queue.settings
     excess = kept - settings.max_messages if settings.max_messages else 0
     kept_bytes = _bytes_of(queue, kept)
     if 0 < settings.max_bytes < kept_bytes:

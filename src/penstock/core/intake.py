@@ -78,7 +78,7 @@ def _take_in(intake: Intake) -> None:
         broker.confirms.append(resent(intake.session.number, intake.publication, stream))
     else:
         digests = _digests(intake) if queue.dedup is not None else None
-        fitting = 0 if (blocked := _blocked(broker, queue)) else room(queue, _unit_bytes(intake.publication))
+        fitting = 0 if (blocked := _blocked(broker, queue)) else room(queue, _unit_bytes(intake.publication), count)
         is_new = queue.dedup is None or digests is None or queue.dedup.is_new(digests)
         if is_new and first_sequence > stream.last_sequence and count <= fitting:
             _store(intake, intake.publication, digests)

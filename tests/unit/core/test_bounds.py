@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.unit.core.harness import Core
 
 from penstock.core import bounds
 from penstock.core.definitions import describe, purge
+from penstock.core.delivery import make_visible
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Overflowed, Published
 from penstock.core.queue import Queue
 from penstock.core.session import Session
@@ -58,6 +60,71 @@ def test_what_is_needed_is_what_no_one_is_done_with(core: Core) -> None:
     assert bounds.needed_messages(queue) == 3, "so are dying ones"
     purge(core.broker, [queue.group])
     assert bounds.needed_messages(queue) == 2
+
+
+def two_groups(core: Core, **settings: Any) -> tuple[Queue, Session]:
+    """A queue of ten messages, of which one group needs 0 to 5 and 8 to 10, another 3 to 10."""
+    queue, session = bounded(core, **settings)
+    core.group(queue, "audit")
+    publish(core, session, 1, 10)
+    group = core.consume(session, queue).group
+    make_visible(core.broker, queue, 10)
+    core.dispatch()
+    core.settle(session, ACK, (6, 8))
+    core.consume(session, queue, number=2, group=queue.group_names["audit"])
+    core.dispatch()
+    core.settle(session, ACK, (11, 13))
+    assert group.open_count == 7
+    return queue, session
+
+
+@pytest.mark.parametrize(
+    ("settings", "over", "room", "excess"),
+    [
+        ({"max_messages": 10}, False, 0, 0),
+        ({"max_messages": 9}, True, 0, 1),
+        ({"max_messages": 30}, False, 20, -20),
+        ({"max_messages": 6}, True, 0, 4),
+        ({"max_bytes": 1_000_000}, False, 9_998, 0),
+    ],
+)
+def test_what_several_groups_need_is_counted_once(
+    core: Core, settings: dict[str, int], over: bool, room: int, excess: int
+) -> None:
+    queue, _ = two_groups(core, **settings)
+    assert bounds.needed_messages(queue) == 10
+    assert bounds.is_over(queue) is over
+    assert bounds.excess_messages(queue) == excess
+    queue.settings = replace(queue.settings, overflow="reject")
+    assert bounds.room(queue, 100) == room
+
+
+@pytest.mark.parametrize("overflow", ["backpressure", "reject", "drop_oldest"])
+@pytest.mark.parametrize("settings", [{"max_messages": 30}, {"max_bytes": 1_000_000}])
+def test_groups_far_from_a_bound_are_not_walked_through(
+    core: Core, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], overflow: str
+) -> None:
+    """Their runs may be a hundred thousand, and every publish asks."""
+    queue, session = two_groups(core, **settings)
+    queue.settings = replace(queue.settings, overflow=overflow)
+    monkeypatch.setattr(bounds, "_union_count", None)
+    publish(core, session, 11, 1)
+    assert queue.log.next_offset == 11
+
+
+def test_groups_far_above_a_bound_are_not_walked_through(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, _ = two_groups(core, max_messages=4)
+    monkeypatch.setattr(bounds, "_union_count", None)
+    assert bounds.is_over(queue)
+
+
+def test_how_many_messages_fit_into_bytes_agrees_with_the_bytes_of_messages(core: Core) -> None:
+    queue, session = bounded(core)
+    for first, count in ((1, 3), (4, 1), (5, 7)):
+        publish(core, session, first, count)
+    for size_bytes in range(0, queue.log.live_bytes + 100, 7):
+        count = bounds._count_within(queue, size_bytes)
+        assert bounds._bytes_of(queue, count) <= size_bytes < bounds._bytes_of(queue, count + 1)
 
 
 def test_one_stuck_message_does_not_hold_the_bytes_of_what_is_done_behind_it(core: Core) -> None:
