@@ -134,6 +134,7 @@ class Choice:
         group, ahead = self.group, self._ahead
         while ahead and not group.is_untouched(ahead[0]):
             ahead.popleft()
-        if not ahead or (group.sieve is not None and ahead[0] >= group.sieve.until):
+        until = self.until if group.sieve is None else min(self.until, group.sieve.until)
+        if not ahead or ahead[0] >= until:
             return None
-        return group.untouched_ranges(*self.selected.first_part(ahead[0], self.until))[0]
+        return group.untouched_ranges(*self.selected.first_part(ahead[0], until))[0]

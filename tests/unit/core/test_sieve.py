@@ -1,10 +1,11 @@
 from typing import Any
 
 import pytest
-from tests.unit.core.harness import Core
+from tests.unit.core.harness import Core, offsets
 
 from penstock.core.operands import Fields
 from penstock.core.sieve import Sieve
+from penstock.core.values import FILTERED
 from penstock.selectors import parse_selector
 
 
@@ -33,3 +34,19 @@ def test_what_is_not_selected_is_rejected_in_runs(values: tuple[Any, ...], rejec
 
 def test_a_sieve_knows_the_columns_it_reads() -> None:
     assert sieve("JMSXGroupID = 'k'").columns == {"keys"}
+
+
+def test_a_consumer_is_handed_nothing_that_its_group_has_not_looked_at(core: Core) -> None:
+    """It may be further ahead than the group: what the group rejects later is not its to choose."""
+    queue = core.queue()
+    group = core.group(queue, "low", where=parse_selector("n < 2"))
+    worker = core.fill(queue, 6)
+    consumer = core.consume(worker, queue, group=group, where=parse_selector("n > 0"))
+    assert group.sieve is not None
+    assert consumer.choice is not None
+    consumer.choice.look(core.broker, 0, rows(0, 0, 1, 2, 2, 1))
+    group.sieve.look(core.broker, 0, rows(0, 0, 1))
+    assert offsets(core.dispatch()) == [2]
+    group.sieve.look(core.broker, 3, rows(2, 2, 1))
+    assert offsets(core.dispatch()) == [5]
+    assert group.counters.discarded[FILTERED] == 2
