@@ -64,6 +64,41 @@ async def test_an_edited_message_goes_to_the_end_and_says_what_it_replaces(clien
     assert (await bodies(client, "jobs"))[0] == b"1"
 
 
+async def test_a_dead_letter_is_edited_and_redriven(client: Client) -> None:
+    jobs, dead = client.queue("jobs"), client.queue("jobs.dead")
+    await bury(client)
+    letter = await anext(aiter(jobs.find(state="dead")))
+    await dead.replace(letter.offset, b"mended")
+    *_, edited = [found async for found in jobs.find(state="dead")]
+    assert (edited.body, edited.dead and edited.dead.reason) == (b"mended", letter.reason)
+    await dead.redrive_one(edited.offset)
+    *_, redriven = [message async for message in jobs.peek(count=100)]
+    assert (redriven.body, redriven.redriven and redriven.redriven.queue) == (b"mended", "jobs")
+
+
+async def test_a_held_message_s_dead_letter_is_not_edited(client: Client) -> None:
+    """It would lose its place, which is what it is held for."""
+    ordered = client.queue("ordered")
+    await ordered.declare(max_failures=1)
+    await ordered.group("one", mode="single", on_dead="hold").declare()
+    await ordered.publish_many([b"0", b"1"])
+    async with ordered.consume(group="one", prefetch=1) as messages:
+        await (await anext(messages)).reject()
+        for _ in range(500):
+            if (await ordered.info()).held:
+                break
+            await asyncio.sleep(0.01)
+    with pytest.raises(PenstockError, match="held in its place"):
+        await client.queue("ordered.dead").replace(0, b"mended")
+    assert (await ordered.info()).held == 1
+
+
+async def test_a_message_is_not_replaced_by_one_for_later(client: Client) -> None:
+    with pytest.raises(PenstockError, match="later"):
+        await client.queue("jobs").replace(0, Message(b"x", delay=60))
+    assert len(await bodies(client, "jobs")) == 6
+
+
 async def test_what_is_moved_is_in_one_place_and_what_is_copied_in_two(client: Client) -> None:
     jobs = client.queue("jobs")
     counted = await jobs.move("slow", where="n < 2", dry_run=True)

@@ -112,12 +112,10 @@ class BlockCodec(BlockReader, Protocol):
         """Decode the wanted columns; one that its producer wrote wrongly is as if it were absent."""
         ...
 
-    def lone_message(self, block: Any) -> bytes:
-        """Return a block of one message that a client sent; raises Refused (bad-block) when it is none."""
-        ...
-
-    def edited(self, block: bytes, queue: str, offset: int) -> bytes:
-        """Return a lone message with the property ``edited_from``: what it replaces."""
+    def edited(self, block: bytes, original: bytes, queue: str, offset: int) -> bytes:
+        """Return a lone message as what replaces ``original``, which it names in its property ``edited_from``; what the
+        broker noted with that one (where it died, by which exchange it came) stays.
+        """
         ...
 
     def keys(self, block: bytes) -> Sequence[str | None]:
@@ -129,7 +127,7 @@ class BlockCodec(BlockReader, Protocol):
         ...
 
     def single_problem(self, block: Any) -> str:
-        """Return why these are not the bytes of a block of one message that asks nothing; empty when they are."""
+        """Return why these are not the bytes of a block of one message for now; empty when they are."""
         ...
 
     def fired(self, block: bytes, provenance: dict[str, Any]) -> bytes:

@@ -66,11 +66,12 @@ def _read_order(call: Call) -> Order:
     if (name is not None) != (action in (MOVE, COPY)) or (block is not None) != (action == REPLACE):
         raise Refused("bad-setting", f"{MOVE} and {COPY} have a target, {REPLACE} has a block, and no other action has")
     target = find_queue(call.engine.broker, name) if name is not None else None
-    replacement = call.engine.codec.lone_message(block) if block is not None else b""
+    if action == REPLACE and (problem := call.engine.codec.single_problem(block)):
+        raise Refused("bad-block", f"block must be the block of one message: {problem}")
     group = call.group()
     if action == MOVE and target is group.queue:
         raise Refused("bad-setting", f"{group.queue.name!r} is where the messages are: move them to another queue")
-    return Order(action, group, offsets, target, replacement)
+    return Order(action, group, offsets, target, block or b"")
 
 
 def _read_offsets(value: Any, count_max: int) -> tuple[int, ...]:
@@ -200,9 +201,15 @@ class Transfer:
         append_internal(self._engine.broker, self._order.target, message, self._engine.clock_ms())
 
     def _replace(self, offset: int, message: bytes) -> None:
-        del message
         engine, group = self._engine, self._order.group
-        edited = engine.codec.edited(self._order.block, group.queue.name, offset)
+        transfers.check_takeable(group, offset)
+        if offset in group.queue.markers:
+            raise Refused(
+                "unsupported",
+                f"message {offset} of {group.queue.name!r} stands for one that is held in its place, which an edited"
+                " one would not have: redrive it, or cancel it and publish another",
+            )
+        edited = engine.codec.edited(self._order.block, message, group.queue.name, offset)
         transfers.move(engine.broker, group, offset, group, edited, engine.clock_ms())
 
     def _redrive(self, offset: int, message: bytes) -> None:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any, Final
 
 from penstock.core.matching import MessageView
-from penstock.core.values import Refused
 from penstock.engine.interface import BlockColumns
 from penstock_client.wire import blocks
 from penstock_client.wire.errors import WireError
@@ -21,6 +20,10 @@ _BITS: Final = {
     "properties": blocks.COLUMN_PROPERTIES,
 }
 
+
+_LATER: Final = frozenset({"delay_ms", "deliver_at_ms"})
+_NOTED: Final = ("dead", "redriven", "schedule")
+"""Properties that brokers set: where a message came from."""
 
 _routing_column: Final = lru_cache(1024)(blocks.encode_routing)
 """One route's blocks come one after the other."""
@@ -48,19 +51,13 @@ class WireBlockCodec:
         """Return a block of the messages ``start`` to ``stop`` (exclusive)."""
         return self._slicer.slice(block, start, stop)
 
-    def lone_message(self, block: Any) -> bytes:
-        """Return a block of one message that a client sent; raises Refused (bad-block) when it is none."""
-        try:
-            if not isinstance(block, bytes) or blocks.block_extent(block, 0) != (len(block), 1):
-                raise Refused("bad-block", "block must be a message block of one message")
-            blocks.BlockChecker(len(block)).check(block)
-        except WireError as error:
-            raise Refused("bad-block", error.message) from error
-        return block
-
-    def edited(self, block: bytes, queue: str, offset: int) -> bytes:
-        """Return a lone message with the property ``edited_from``: what it replaces."""
-        properties = _properties(block) | {"edited_from": {"queue": queue, "offset": offset}}
+    def edited(self, block: bytes, original: bytes, queue: str, offset: int) -> bytes:
+        """Return a lone message as what replaces ``original``: what the broker noted with that one stays."""
+        kept = {name: value for name, value in _properties(original).items() if name in _NOTED}
+        properties = _properties(block) | kept | {"edited_from": {"queue": queue, "offset": offset}}
+        routing = blocks.split_columns(original)[-1]
+        if routing and not blocks.block_columns(block) & blocks.COLUMN_ROUTING:
+            block = blocks.with_routing(block, routing)
         return blocks.replace_properties(block, [properties])
 
     def keys(self, block: bytes) -> Sequence[str | None]:
@@ -110,17 +107,18 @@ class WireBlockCodec:
             return None
 
     def single_problem(self, block: Any) -> str:
-        """Return why these are not the bytes of a block of one message that asks nothing; empty when they are."""
+        """Return why these are not the bytes of a block of one message for now; empty when they are."""
         if type(block) is not bytes:
             return f"it is a {type(block).__name__}, not bytes"
         try:
             if blocks.block_extent(block, 0) != (len(block), 1):
                 return "it holds more than one message, or bytes follow it"
-            asks = blocks.BlockChecker(CONTROL_BYTES_MAX).check(block) & blocks.ASKS
-            blocks.decode_block(block)
+            blocks.BlockChecker(CONTROL_BYTES_MAX).check(block)
+            properties = blocks.decode_block(block).properties
         except WireError as error:
             return error.message
-        return "its message asks to be delivered later, or for something else" if asks else ""
+        waits = properties is not None and not _LATER.isdisjoint(properties[0] or ())
+        return "its message asks to be delivered later" if waits else ""
 
     def fired(self, block: bytes, provenance: dict[str, Any]) -> bytes:
         """Return the block of a recurring schedule's message, its firing in the property ``schedule``."""
@@ -128,13 +126,16 @@ class WireBlockCodec:
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""
-        single = blocks.slice_block(block, index, index + 1)
+        single = self._slicer.slice(block, index, index + 1)
         properties = _properties(single)
         earlier = properties.pop("redriven", None)
         if isinstance(earlier, dict):
-            provenance = {**provenance, "earlier": {**earlier, "earlier": None}}
-        properties["dead"] = provenance
-        return blocks.replace_properties(single, [properties])
+            whole = {**provenance, "earlier": {**earlier, "earlier": None}}
+            try:
+                return blocks.replace_properties(single, [properties | {"dead": whole}])
+            except ValueError:
+                pass  # a producer wrote it, nested as deep as may be: one level more cannot be encoded
+        return blocks.replace_properties(single, [properties | {"dead": provenance}])
 
     def redriven(self, block: bytes) -> tuple[bytes, str | None, str]:
         """Return a dead letter as the message it was, the queue and the group it came from; None: no dead letter."""

@@ -2,11 +2,13 @@ import pytest
 
 from penstock.engine.interface import COLUMNS, BlockColumns
 from penstock.net.codec import WireBlockCodec
-from penstock_client.wire.blocks import BlockChecker, decode_block, decode_properties, encode_block
+from penstock_client.wire.blocks import BlockChecker, assemble_block, decode_block, decode_properties, encode_block
 from penstock_client.wire.errors import WireError
 
 CODEC = WireBlockCodec()
 PROVENANCE = {"queue": "jobs", "offset": 3}
+DEEPEST = 1022
+"""Maps within one another that a producer may write into its property."""
 
 
 def test_a_dead_letter_is_its_message_with_its_provenance() -> None:
@@ -55,6 +57,54 @@ def test_a_message_that_cannot_be_decoded_becomes_a_dead_letter() -> None:
     assert CODEC.redriven(dead)[1] == "jobs"
     with pytest.raises(WireError):
         decode_block(dead)
+
+
+def test_what_a_producer_nested_too_deep_dies_without_its_earlier_life() -> None:
+    """A dead letter wraps it once more. It must not be what stops all burying."""
+    depths = 0
+    for depth in range(1, 1024):
+        nested = b"\x91\x81\xa8redriven" + b"\x81\xa1x" * depth + b"\xc0"
+        block = assemble_block(1, [b"\x91\xc4\x00", b"", b"", nested, b""], 0)
+        try:
+            BlockChecker(10_000).check(block)
+        except WireError:
+            break
+        depths += 1
+        [properties] = decode_properties(CODEC.dead_letter(block, 0, PROVENANCE)) or [None]
+        assert properties is not None
+        assert properties["dead"]["queue"] == "jobs"
+        assert ("earlier" in properties["dead"]) is (depth < DEEPEST)
+    assert depths == DEEPEST
+
+
+def test_what_is_edited_keeps_what_the_broker_knows_of_it() -> None:
+    routing = ("events", "orders.new")
+    letter = CODEC.dead_letter(encode_block([b"a"], properties=[{"message_id": "m"}], routing=routing), 0, PROVENANCE)
+    mended = encode_block([b"b"], properties=[{"message_id": "n", "dead": "forged"}])
+    columns = decode_block(CODEC.edited(mended, letter, "jobs.dead", 7))
+    edited_from = {"queue": "jobs.dead", "offset": 7}
+    assert columns.properties == [{"message_id": "n", "dead": PROVENANCE, "edited_from": edited_from}]
+    assert (columns.bodies, columns.routing) == ([b"b"], routing)
+    assert CODEC.redriven(CODEC.edited(mended, letter, "jobs.dead", 7))[1] == "jobs"
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        (encode_block([b"a"]), ""),
+        (encode_block([b"a"], properties=[{"message_id": "m"}]), ""),
+        (encode_block([b"a"], properties=[{"delay_ms": 5}]), "later"),
+        (encode_block([b"a"], properties=[{"deliver_at_ms": 5}]), "later"),
+        (encode_block([b"a", b"b"]), "more than one"),
+        (encode_block([b"a"]) + b"x", "more than one"),
+        (b"rubbish", "ends inside"),
+        ("text", "a str"),
+    ],
+)
+def test_a_single_message_is_for_now_and_alone(block: object, problem: str) -> None:
+    found = CODEC.single_problem(block)
+    assert problem in found
+    assert bool(found) is bool(problem)
 
 
 def test_only_the_wanted_columns_are_decoded() -> None:

@@ -399,7 +399,8 @@ class Queue:
 
     async def replace(self, offset: int, message: Publishable, *, group: str = "") -> None:
         """Put an edited message in the place of one that nobody holds, in one step: the old one is cancelled, the new
-        one is published to the group alone, at the end, with the property ``edited_from``. At most 60 KiB.
+        one is published to the group alone, at the end, with the property ``edited_from``. An edited dead letter stays
+        one, and may be redriven. At most 60 KiB, and nothing for later (``delay``).
         """
         await transfer_one(self._client, self.name, group, REPLACE, offset, message)
 
