@@ -153,15 +153,17 @@ class Judge:
             self._runs[index] = run._replace(position=position)
 
     def _bury(self, recorded: deque[Recorded], uids: Sequence[int]) -> None:
-        """What was dropped is in the dead letters, message by message, where the queue says so."""
+        """What was dropped is in the dead letters, in order, where the queue says so."""
         queue = self._queue
         if queue.settings.overflow_dead_letter and queue.dead_letter_name != queue.name:
-            for uid in uids:
+            left = tuple(uids)
+            while left:
                 position, fact = next_block(recorded)
                 target = self._shadow.names[queue.dead_letter_name].number
-                if (fact.producer, fact.queue, uids_of(fact.block)) != (0, target, (uid,)):
-                    raise Violation("I14", f"{fact[:7]} of {uids_of(fact.block)}, it had to bury message {uid}")
-                self._shadow.stored(fact, position, (uid,))
+                buried, left = left[: fact.message_count], left[fact.message_count :]
+                if (fact.producer, fact.queue, uids_of(fact.block)) != (0, target, buried):
+                    raise Violation("I14", f"{fact[:7]} of {uids_of(fact.block)}, it had to bury {buried}")
+                self._shadow.stored(fact, position, buried)
 
     def _note(self, uids: list[int], first: int) -> None:
         for offset, uid in enumerate(uids, first):

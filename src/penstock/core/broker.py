@@ -99,8 +99,8 @@ class BlockReader(Protocol):
         """Return the block with this exchange and routing key in its routing column, None when it names others."""
         ...
 
-    def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
-        """Return message ``index`` alone, with its provenance added to its properties."""
+    def dead_letters(self, block: bytes, start: int, stop: int, provenance: dict[str, Any]) -> bytes:
+        """Return the messages ``start`` to ``stop`` (exclusive) with their provenance added to their properties."""
         ...
 
 

@@ -187,7 +187,7 @@ def _carry_out(intake: Intake, verdict: Verdict, first: int, end: int, digests: 
     elif verdict.status == DROPPED_NEWEST and not verdict.is_seen:
         with broker.recorder.together():
             if queue.settings.overflow_dead_letter:
-                dead_letter_newest(broker, queue, block, range(first, end), now_ms)
+                dead_letter_newest(broker, queue, block, first, end, now_ms)
             broker.emit(queue.durable, Overflowed(queue.number, count, session.producer, sequence, now_ms))
     _confirm(intake, verdict, sequence, count)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -14,10 +13,14 @@ from penstock.core.storing import append_internal
 FULL: Final = "dropped: the queue was full"
 TOO_OLD: Final = "dropped: too old"
 """Reasons in a dead letter's provenance."""
+_LETTERS_MAX: Final = 256
+"""In one block: some 400 bytes of provenance each."""
 
 
-def dead_letter_newest(broker: Broker, queue: Queue, block: bytes, indexes: Iterable[int], now_ms: int) -> None:
-    """Put messages of a block that the queue had no room for into its dead-letter queue, if it has one."""
+def dead_letter_newest(broker: Broker, queue: Queue, block: bytes, start: int, stop: int, now_ms: int) -> None:
+    """Put messages ``start`` to ``stop`` of a block, for which the queue had no room, into its dead-letter queue, if it
+    has one.
+    """
     if queue.dead_letter_name == queue.name:
         return
     target = dead_letter_queue(broker, queue, now_ms, queues_max=0)
@@ -28,8 +31,10 @@ def dead_letter_newest(broker: Broker, queue: Queue, block: bytes, indexes: Iter
         "published_at_ms": now_ms,
         "failures": [],
     }
-    for index in indexes:
-        append_internal(broker, target, broker.block_reader.dead_letter(block, index, provenance), now_ms)
+    for first in range(start, stop, _LETTERS_MAX):
+        end = min(stop, first + _LETTERS_MAX)
+        letters = broker.block_reader.dead_letters(block, first, end, provenance)
+        append_internal(broker, target, letters, now_ms, end - first)
 
 
 def dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int) -> Queue:

@@ -126,16 +126,11 @@ class WireBlockCodec:
 
     def dead_letter(self, block: bytes, index: int, provenance: dict[str, Any]) -> bytes:
         """Return message ``index`` alone, its provenance in the property ``dead``; an earlier life's is kept in it."""
-        single = self._slicer.slice(block, index, index + 1)
-        properties = _properties(single)
-        earlier = properties.pop("redriven", None)
-        if isinstance(earlier, dict):
-            whole = {**provenance, "earlier": {**earlier, "earlier": None}}
-            try:
-                return blocks.replace_properties(single, [properties | {"dead": whole}])
-            except ValueError:
-                pass  # a producer wrote it, nested as deep as may be: one level more cannot be encoded
-        return blocks.replace_properties(single, [properties | {"dead": provenance}])
+        return _as_dead(self._slicer.slice(block, index, index + 1), provenance)
+
+    def dead_letters(self, block: bytes, start: int, stop: int, provenance: dict[str, Any]) -> bytes:
+        """Return the messages ``start`` to ``stop`` (exclusive) with one provenance, as ``dead_letter`` does."""
+        return _as_dead(self._slicer.slice(block, start, stop), provenance)
 
     def redriven(self, block: bytes) -> tuple[bytes, str | None, str]:
         """Return a dead letter as the message it was, the queue and the group it came from; None: no dead letter."""
@@ -145,6 +140,26 @@ class WireBlockCodec:
             return block, None, ""
         properties["redriven"] = provenance
         return blocks.replace_properties(block, [properties]), provenance.get("queue"), provenance.get("group", "")
+
+
+def _as_dead(block: bytes, provenance: dict[str, Any]) -> bytes:
+    count = blocks.block_count(block)
+    try:
+        found = blocks.decode_properties(block) or [None] * count
+    except WireError:  # those of one message, which no consumer can read either: the others keep theirs
+        found = [_properties(blocks.slice_block(block, index, index + 1)) for index in range(count)]
+    whole = [_dead_properties(one or {}, provenance) for one in found]
+    try:
+        return blocks.replace_properties(block, whole)
+    except ValueError:  # a producer nested them as deep as may be: a level more cannot be encoded
+        return blocks.replace_properties(block, [one | {"dead": provenance} for one in whole])
+
+
+def _dead_properties(properties: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    earlier = properties.get("redriven")
+    if isinstance(earlier, dict):
+        provenance = {**provenance, "earlier": {**earlier, "earlier": None}}
+    return {name: value for name, value in properties.items() if name != "redriven"} | {"dead": provenance}
 
 
 def _properties(block: bytes) -> dict[str, Any]:

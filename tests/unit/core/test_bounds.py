@@ -225,8 +225,8 @@ def test_what_is_dropped_becomes_a_dead_letter_where_the_queue_says_so(core: Cor
     _, session = bounded(core, max_messages=1, overflow="drop_newest", overflow_dead_letter=True)
     publish(core, session, 1, 3)
     letters = [decode_block(fact.block) for fact in core.recorded(Published) if not fact.producer]
-    assert [letter.bodies for letter in letters] == [[b"1"], [b"2"]]
-    assert letters[0].properties == [
+    assert [letter.bodies for letter in letters] == [[b"1", b"2"]]
+    assert letters[0].properties == 2 * [
         {
             "dead": {
                 "queue": "jobs",
@@ -238,6 +238,12 @@ def test_what_is_dropped_becomes_a_dead_letter_where_the_queue_says_so(core: Cor
         }
     ]
     assert core.broker.names["jobs.dead"].log.next_offset == 2
+
+
+def test_thousands_that_are_dropped_become_dead_letters_in_blocks_of_some(core: Core) -> None:
+    _, session = bounded(core, max_messages=1, overflow="drop_newest", overflow_dead_letter=True)
+    publish(core, session, 1, 1001)
+    assert [fact.message_count for fact in core.recorded(Published) if not fact.producer] == [256, 256, 256, 232]
 
 
 def test_a_queue_that_is_its_own_dead_letter_queue_drops_for_good(core: Core) -> None:

@@ -77,6 +77,25 @@ def test_what_a_producer_nested_too_deep_dies_without_its_earlier_life() -> None
     assert depths == DEEPEST
 
 
+def test_several_messages_die_of_one_cause() -> None:
+    odd = [{"message_id": "m"}, None, {"redriven": {"queue": "jobs"}}, {"n": 1}]
+    block = encode_block([b"a", b"b", b"c", b"d"], keys=["x", None, "y", "z"], properties=odd)
+    columns = decode_block(CODEC.dead_letters(block, 0, 3, PROVENANCE))
+    assert (columns.bodies, columns.keys) == ([b"a", b"b", b"c"], ["x", None, "y"])
+    assert columns.properties == [
+        {"message_id": "m", "dead": PROVENANCE},
+        {"dead": PROVENANCE},
+        {"dead": {**PROVENANCE, "earlier": {"queue": "jobs", "earlier": None}}},
+    ]
+
+
+def test_one_that_cannot_be_decoded_takes_nothing_from_the_others() -> None:
+    odd = [{"message_id": "m"}, {"k": "abcde"}]
+    poison = encode_block([b"a", b"b"], properties=odd).replace(b"\xa5abcde", b"\xd6\x05abcd")
+    letters = decode_properties(CODEC.dead_letters(poison, 0, 2, PROVENANCE))
+    assert letters == [{"message_id": "m", "dead": PROVENANCE}, {"dead": PROVENANCE}]
+
+
 def test_what_is_edited_keeps_what_the_broker_knows_of_it() -> None:
     routing = ("events", "orders.new")
     letter = CODEC.dead_letter(encode_block([b"a"], properties=[{"message_id": "m"}], routing=routing), 0, PROVENANCE)
