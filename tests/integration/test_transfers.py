@@ -7,7 +7,7 @@ import pytest
 from tests.integration.commands import Broker
 
 from penstock.testing import TestBroker
-from penstock_client import Client, Message, MessageLeased, PenstockError, UnknownMessage, connect, sync
+from penstock_client import Client, Message, MessageLeased, PenstockError, UnknownMessage, connect, finding, sync
 
 HANG_GUARD_S = 20.0
 
@@ -109,6 +109,14 @@ async def test_what_is_moved_is_in_one_place_and_what_is_copied_in_two(client: C
     assert copied.done == 1
     assert await bodies(client, "slow") == [b"0", b"1", b"5"]
     assert await bodies(client, "jobs") == [b"2", b"3", b"4", b"5"]
+
+
+async def test_copies_that_land_in_the_same_queue_are_not_copied_again(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "_PAGE", 2)
+    copied = await client.queue("jobs").copy("jobs", rate="10000/s")
+    assert (copied.found, copied.done) == (6, 6)
 
 
 async def test_dead_letters_go_back_by_what_they_say(client: Client) -> None:

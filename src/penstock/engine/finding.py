@@ -1,7 +1,8 @@
 """FIND: looks through a queue for messages by state, selector, text, key and time, a slice a turn.
 
 A request looks at no more than ``SCAN_BYTES_MAX`` and answers with where to go on, so that neither its reply nor
-anyone else waits for a backlog to be read through. Searches of all connections take turns, one slice of one search in
+anyone else waits for a backlog to be read through. What comes in meanwhile is no part of it: on a busy queue, or where
+what is found is put back, a search would never end. Searches of all connections take turns, one slice of one search in
 each turn of the engine: many of them are slower, and hold the loop no longer than one.
 
 A search for what is leased, scheduled or dying goes from run to run and reads their blocks alone; what nobody was
@@ -20,6 +21,7 @@ from penstock.core.groups import find_group
 from penstock.core.log import BlockRef
 from penstock.core.selectors import Predicate, compile_selector
 from penstock.core.values import Refusal
+from penstock.engine.arguments import U64_MAX
 from penstock.engine.interface import BlockColumns, StoredBlock
 from penstock.engine.queries import DEAD, Origin, Query, read_query
 from penstock.engine.rows import rows_of
@@ -43,7 +45,7 @@ def find(call: Call) -> None:
     """Answer FIND, now or some turns later."""
     engine, arguments = call.engine, call.arguments
     query = read_query(arguments)
-    offset = arguments.number("offset", 0)
+    stretch = (arguments.number("offset", 0), arguments.number("end", U64_MAX))
     count = arguments.number("count", 100, 1, FIND_COUNT_MAX)
     bytes_max = min(arguments.number("bytes_max", FIND_BYTES_MAX, 1), FIND_BYTES_MAX)
     name = arguments.optional("group")
@@ -53,12 +55,12 @@ def find(call: Call) -> None:
         letters = engine.broker.names.get(queue.dead_letter_name)
         if letters is None:
             nothing: list[Any] = []
-            reply = {"queue": queue.dead_letter_name, "found": nothing, "next_offset": None}
+            reply = {"queue": queue.dead_letter_name, "found": nothing, "next_offset": None, "end_offset": 0}
             engine.sinks[call.session.number].reply(call.request, reply)
             return
         query = query._replace(state=None, came_from=Origin(None if letters is queue else queue.name, name))
         group = letters.group
-    engine.finder.add(Find(engine, (call.session.number, call.request), group, query, offset, count, bytes_max))
+    engine.finder.add(Find(engine, (call.session.number, call.request), group, query, stretch, count, bytes_max))
 
 
 class Finder:
@@ -95,7 +97,7 @@ class Find:
         asker: tuple[int, int],
         group: Group,
         query: Query,
-        offset: int,
+        stretch: tuple[int, int],
         count: int,
         bytes_max: int,
     ) -> None:
@@ -106,7 +108,8 @@ class Find:
         self._query = query
         self._columns = query.columns | (group.sieve.columns if group.sieve else frozenset())
         self._predicate: Predicate | None = compile_selector(query.where.tree) if query.where else None
-        self._offset = max(offset, group.queue.log.start_offset)
+        self._offset = max(stretch[0], group.queue.log.start_offset)
+        self._end = min(stretch[1], group.queue.log.visible)
         self._count = count
         self._bytes_left = bytes_max
         self._scan_bytes_left = SCAN_BYTES_MAX
@@ -146,13 +149,13 @@ class Find:
         offset, size_bytes, messages = self._offset, 0, 0
         for _ in range(SLICE_SPANS):
             span = finding.next_span(group, offset, held, now_ms)
-            if span is None:
+            if span is None or span.first >= self._end:
                 return Slice(parts, None, size_bytes)
             if query.state not in (None, span.state):
                 offset = span.end
                 continue
             block = log.block_at(span.first)
-            offset = min(span.end, block.end)
+            offset = min(span.end, block.end, self._end)
             if not parts or parts[-1][0].position != block.position:
                 size_bytes += block.size_bytes
                 messages += block.end - block.first
@@ -233,8 +236,8 @@ class Find:
         """Reply, with where a further request goes on; None: everything was looked at."""
         sink = self._engine.sinks.get(self._asker[0])
         if sink is not None:
-            result = {"queue": self._queue.name, "found": self._found, "next_offset": next_offset}
-            sink.reply(self._asker[1], result)
+            found: dict[str, Any] = {"queue": self._queue.name, "found": self._found}
+            sink.reply(self._asker[1], found | {"next_offset": next_offset, "end_offset": self._end})
 
     def _refuse(self, refusal: Refusal) -> None:
         self._engine.sinks[self._asker[0]].refuse(self._asker[1], refusal)

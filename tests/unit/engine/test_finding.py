@@ -128,7 +128,7 @@ def test_dead_letters_are_found_by_the_queue_they_came_from(bench: Bench) -> Non
 def test_a_queue_without_dead_letters_has_none(bench: Bench) -> None:
     bench.declare()
 
-    assert find(bench, state="dead") == {"queue": "jobs.dead", "found": [], "next_offset": None}
+    assert find(bench, state="dead") == {"queue": "jobs.dead", "found": [], "next_offset": None, "end_offset": 0}
 
 
 def test_finding_changes_nothing(bench: Bench) -> None:
@@ -153,6 +153,32 @@ def test_a_reply_is_bounded_in_messages_and_bytes_and_says_where_to_go_on(bench:
     assert [entry["offset"] for entry in small["found"]] == [0], "one message always fits"
     assert small["next_offset"] == 1
     assert offsets(bench, bytes_max=1) == list(range(10))
+
+
+def test_what_comes_during_a_search_is_no_part_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I20: it would never end where as much is published as it looks at, or what it finds is put back."""
+    monkeypatch.setattr(finding, "SCAN_BYTES_MAX", 1)
+    monkeypatch.setattr(finding, "SLICE_BYTES", 1)
+    peer = filled(bench)
+    found: list[int] = []
+    offset, end = 0, None
+    for sequence in range(11, 111):
+        reply = find(bench, offset=offset, **({} if end is None else {"end": end}))
+        found += [entry["offset"] for entry in reply["found"]]
+        offset, end = reply["next_offset"], reply["end_offset"]
+        if offset is None:
+            break
+        publish(peer, sequence, {"body": b"more"})
+    assert found == list(range(10))
+    assert end == 10
+
+
+@pytest.mark.parametrize(("end", "expected"), [(0, []), (1, [0]), (5, [0, 1, 2, 3, 4]), (99, list(range(10)))])
+def test_a_search_ends_where_it_is_told_to(bench: Bench, end: int, expected: list[int]) -> None:
+    filled(bench)
+    reply = find(bench, end=end)
+    assert [entry["offset"] for entry in reply["found"]] == expected
+    assert (reply["next_offset"], reply["end_offset"]) == (None, min(end, 10))
 
 
 def test_a_request_looks_at_a_bounded_part_of_the_backlog(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

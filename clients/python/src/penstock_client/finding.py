@@ -57,7 +57,9 @@ class FoundMessage(MessageView):
 
 
 class Finding:
-    """One search: pages of messages until all of the queue was looked at, or ``limit`` were found."""
+    """One search: pages of messages until all of the queue was looked at that was there when it began, or ``limit``
+    were found.
+    """
 
     def __init__(self, client: Client, queue: str, arguments: dict[str, Any], states: list[str | None]) -> None:
         self._client = client
@@ -66,6 +68,7 @@ class Finding:
         self._states = states
         self._limit = self._arguments.pop("limit", 1 << 63)
         self._offset = self._arguments.pop("start", 0)
+        self._end: int | None = None
 
     @property
     def done(self) -> bool:
@@ -81,14 +84,16 @@ class Finding:
             "offset": self._offset,
             "count": min(self._limit, _PAGE),
         }
+        if self._end is not None:
+            arguments["end"] = self._end
         reply = await self._client.call(FrameType.FIND, arguments)
         found = [FoundMessage(raw, reply["queue"]) for raw in reply["found"]]
         self._limit -= len(found)
         if reply["next_offset"] is None:
             del self._states[0]
-            self._offset = 0
+            self._offset, self._end = 0, None
         else:
-            self._offset = reply["next_offset"]
+            self._offset, self._end = reply["next_offset"], reply["end_offset"]
         return found
 
     async def __aiter__(self) -> AsyncIterator[FoundMessage]:
