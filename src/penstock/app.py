@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock import __version__
 from penstock.auth.guard import Guard, ListenRefusedError
+from penstock.core.lifetimes import Expired
 from penstock.core.values import QueueSettings
 from penstock.cron import CronCalendar
 from penstock.engine.alarms import Alarm
@@ -149,6 +150,7 @@ class Broker:
         self._accept(journal)
         recovery.finish()
         self.engine.clock_ms = make_clock(recovery.last_ms)
+        self.engine.on_expired = self._on_expired
         self._warn_of_clock(getattr(self.engine.clock_ms, "behind_ms", 0))
         self._housekeeping = Housekeeping(self.engine, journal, snapshots, storage.segment_bytes)
         self.log.debug("recovered", records=recovery.record_count, queues=len(self.engine.broker.queues))
@@ -185,6 +187,7 @@ class Broker:
         addresses = await self.server.listen(self.settings.server.host, self.settings.server.port)
         self._expire_producers()
         self._look_around()
+        self.driver.wake()  # what was recovered may be due, whether or not anyone connects
         return addresses
 
     def want_stop(self) -> None:
@@ -221,6 +224,10 @@ class Broker:
 
     def _on_storage_failure(self, error: Exception) -> None:
         self.fail(describe(error, self.settings))
+
+    def _on_expired(self, expired: Expired) -> None:
+        unused_s = expired.unused_ms / 1000
+        self.log.info("queue expired", queue=expired.queue, unused_s=unused_s, messages=expired.message_count)
 
     def _on_watermark(self, change: str) -> None:
         self.log.warning("watermark", reason=change)

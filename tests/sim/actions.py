@@ -36,7 +36,7 @@ from penstock.engine.interface import ReplyIn
 from penstock.selectors import parse_selector
 
 Action = Callable[[World], None]
-_TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "graveyard", "nowhere")
+_TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "e.dead", "graveyard", "nowhere")
 _CONSUMERS_MAX = 4
 _SCHEDULES = ("tick", "tock")
 _SELECTORS = (parse_selector("JMSTimestamp > 0 AND a IS NULL"), parse_selector("a = 1"))
@@ -270,7 +270,9 @@ def cancel(world: World) -> None:
 
 def cancel_consumer(world: World, connection: Connection, number: int, release: bool) -> None:
     """Cancel one consumer, in both."""
+    world.probe.leave(connection.session, number)
     if connection.request("cancel", consumer=number, release=release):
+        world.probe.leaving = False
         if number in connection.consumers:  # a group that ended with it was heard of before
             connection.consumers.remove(number)
         world.shadow.cancel(connection.session, number, release)
@@ -418,7 +420,7 @@ def declare(world: World) -> None:
         settings["max_failures"] += 1 if name in world.shadow.names else 0
     if name in world.shadow.names and world.shadow.names[name].settings != parse_settings(settings):
         asked.code = "settings-differ"
-    connection.ask(asked, {"queue": name, **settings})
+    connection.declare(asked, name, settings)
 
 
 def purge(world: World) -> None:
@@ -495,6 +497,12 @@ def remove_schedules(world: World, connection: Connection) -> None:
         connection.request("schedule_remove", name=one.definition.name)
 
 
+def keep_queues(world: World, connection: Connection) -> None:
+    """So that none ends for want of use any more."""
+    for queue in list(world.shadow.queues.values()):
+        connection.alter(queue, {"expires_ms": 0})
+
+
 def delete(world: World) -> None:
     connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
     if connection is None or queue is None or world.rng.random() < 0.5:
@@ -504,7 +512,9 @@ def delete(world: World) -> None:
     if_empty = world.rng.random() < 0.5
     if if_empty and count:
         asked.code = "queue-not-empty"
+    world.probe.deleting = True
     connection.ask(asked, {"queue": queue.name, "if_empty": if_empty})
+    world.probe.deleting = False
 
 
 def redrive(world: World) -> None:
@@ -559,7 +569,10 @@ def alter(world: World) -> None:
     if connection is None or queue is None:
         return
     lease_ms, max_failures = world.rng.choice([300, 1000, 5000]), world.rng.choice([0, 1, 2, 5])
-    connection.request("queue_alter", queue=queue.name, lease_ms=lease_ms, max_failures=max_failures)
+    changes = {"lease_ms": lease_ms, "max_failures": max_failures}
+    if world.rng.random() < 0.2:
+        changes["expires_ms"] = world.rng.choice([0, 1000, 20_000])
+    connection.alter(queue, changes)
 
 
 def transfer(world: World) -> None:
@@ -604,7 +617,10 @@ def close_consumer(world: World) -> None:
     asked = Asked("consumer_close", -1, {"released": consumer.leased_messages if consumer else 0})
     if consumer is None:
         asked.code = "unknown-consumer"
+    if consumer is not None:
+        world.probe.leave(target.session, number)
     if connection.ask(asked, {"session": target.session, "consumer": number}):
+        world.probe.leaving = False
         world.shadow.close_consumer(target.session, number)  # its client hears of it with the next turn
 
 
@@ -648,6 +664,7 @@ def delete_group(world: World) -> None:
     if connection is not None and queue is not None and world.rng.random() < 0.5:
         group = _draw_group(world, queue)
         asked = Asked("group_delete", -1, {"deleted": len(group.messages)})
+        queue.used_ms = world.now_ms
         connection.ask(asked, {"queue": queue.name, "group": group.name})
 
 

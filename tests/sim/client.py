@@ -11,7 +11,7 @@ from tests.sim.bodies import SELECTOR, addresses_in, block_of, routed_block_of, 
 from tests.sim.exchanges import Way
 from tests.sim.judge import Expected
 from tests.sim.mail import replies_in
-from tests.sim.state import ShadowConsumer, ShadowGroup
+from tests.sim.state import ShadowConsumer, ShadowGroup, ShadowQueue
 from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
@@ -328,6 +328,22 @@ class Connection:
             )
             self.world.shadow.add_consumer(self.session, consumer)
             self.consumers.append(number)
+
+    def declare(self, asked: Asked, name: str, settings: dict[str, Any]) -> None:
+        """Declare a queue, new or again: that it is used."""
+        known = self.world.shadow.names.get(name)
+        created = self.ask(asked, {"queue": name, **settings})
+        queue = self.world.shadow.names.get(name)
+        if created and queue is not None:
+            queue.used_ms = self.world.now_ms
+            queue.declarer = queue.declarer if known else self.session
+
+    def alter(self, queue: ShadowQueue, changes: dict[str, int]) -> None:
+        """Give a queue other settings; with another expiry its time begins anew."""
+        before = queue.settings.expires_ms
+        self.request("queue_alter", queue=queue.name, **changes)
+        if queue.settings.expires_ms != before:
+            queue.used_ms, queue.found_idle_ms = self.world.now_ms, 0
 
     def open_route(self, sent: Sent) -> int:
         """Return the route of a block, opening it first."""

@@ -9,12 +9,13 @@ from unittest.mock import patch
 
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
-from penstock.core import delivery, dropping, intake, scheduling, settling, transacting
+from penstock.core import delivery, dropping, intake, lifetimes, scheduling, settling, transacting
 from penstock.core.bounds import room
 from penstock.core.broker import Broker, Confirm, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.facts import Due, Fact, Fired, Overflowed, Repeated
 from penstock.core.group import Group
+from penstock.core.matching import Destination
 from penstock.core.operands import Fields
 from penstock.core.queue import Queue, Stream
 from penstock.core.rates import Bucket
@@ -22,6 +23,7 @@ from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice, Sieve
+from penstock.core.usage import Usage
 from penstock.core.values import ACK, REPLY_PREFIX, STORED
 from penstock.engine import recovery, replies
 from penstock.engine.backpressure import Backpressure
@@ -563,7 +565,65 @@ def choosers_take_anything_back() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def publishing_is_no_use() -> Iterator[None]:
+    """A queue that expires ends under its producers."""
+    original = lifetimes._has_expired
+
+    def has_expired(queue: Queue, usage: Usage, now_ms: int) -> bool:
+        if usage.seen is not None:
+            usage.seen = (usage.seen[0], queue.log.next_offset, usage.seen[2])
+        return original(queue, usage, now_ms)
+
+    with patch.object(lifetimes, "_has_expired", has_expired):
+        yield
+
+
+@contextmanager
+def unused_queues_stay() -> Iterator[None]:
+    """The time that a queue may be unused begins anew at every look."""
+    original = lifetimes._look_again
+
+    def look_again(broker: Broker, queue: Queue, usage: Usage, now_ms: int) -> None:
+        usage.since_ms = now_ms
+        original(broker, queue, usage, now_ms)
+
+    with patch.object(lifetimes, "_look_again", look_again):
+        yield
+
+
+@contextmanager
+def ephemeral_queues_stay() -> Iterator[None]:
+    """An ephemeral queue ends with its last consumer, and not with who declared it."""
+    with patch.object(lifetimes, "remember_queue", lambda session, queue: None):
+        yield
+
+
+@contextmanager
+def ephemeral_queues_end_with_any_consumer() -> Iterator[None]:
+    """The first consumer that goes takes the queue along."""
+
+    def end_if_left(broker: Broker, queue: Queue) -> None:
+        if queue.settings.ephemeral and not queue.deleted:
+            lifetimes.remove_queue(broker, queue)
+
+    with patch.object(lifetimes, "end_if_left", end_if_left):
+        yield
+
+
+@contextmanager
+def bindings_of_ephemeral_queues_are_recorded() -> Iterator[None]:
+    """A binding to what no journal knows is written down."""
+    with patch.object(Destination, "is_recorded", True):
+        yield
+
+
 MUTANTS: Final = (
+    publishing_is_no_use,
+    unused_queues_stay,
+    ephemeral_queues_stay,
+    ephemeral_queues_end_with_any_consumer,
+    bindings_of_ephemeral_queues_are_recorded,
     fires_again_after_restart,
     missed_firings_are_late_ones,
     nothing_is_together,

@@ -8,8 +8,8 @@ from typing import Any
 
 from penstock.core.values import MODES
 
-QUEUES = ("a", "b", "c", "m")
-"""``m`` is the memory queue; the dead-letter queues appear by themselves."""
+QUEUES = ("a", "b", "c", "m", "e")
+"""``m`` is the memory queue, ``e`` the ephemeral one; the dead-letter queues appear by themselves."""
 EXCHANGES = ("x", "y", "z")
 ROUTING_KEYS = ("", "a", "b.c", "a.b.c")
 PATTERNS = ("#", "*", "a.#", "#.c", "*.c", "a.*.c", "b.c", "#.b.#")
@@ -131,6 +131,10 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     if name in "bm" and rng.random() < 0.4:
         settings |= {"rate_per_s": rng.choice([2.5, 40.0, 700.0]), "rate_burst": rng.choice([1, 3, 20])}
     settings |= _draw_bounds(rng, name)
+    if name == "e":
+        settings["ephemeral"] = True
+    if name in "bme" and rng.random() < 0.5:
+        settings["expires_ms"] = rng.choice([1000, 20_000, 100_000])
     if name == "c":
         settings["dead_letter"] = rng.choice([None, "graveyard"])
     if name == "b":

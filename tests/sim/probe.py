@@ -13,6 +13,7 @@ from tests.sim.comparison import adopt_delays, adopt_sieves, compare
 from tests.sim.dropping import check_aged, check_ages, check_room_was_made
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Recorded
+from tests.sim.lifetimes import check_may_end, check_none_lingers
 from tests.sim.mail import Mail
 from tests.sim.recurring import check_fired, check_none_is_late
 from tests.sim.replay import Known
@@ -26,6 +27,7 @@ from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Acked,
     Dead,
+    Deleted,
     Discarded,
     Due,
     Fact,
@@ -78,6 +80,10 @@ class Probe:
         self.transaction = 0
         """The transaction under way: its facts are in one batch."""
         self._transaction_end = -1
+        self.deleting = False
+        """True while an operator deletes a queue."""
+        self.leaving = False
+        """True while a consumer is taken away."""
         self.removed = 0
         """Messages that the latest purge or delete took."""
         self.outgoing: dict[int, deque[Outgoing]] = {}
@@ -171,7 +177,12 @@ class Probe:
             case Fired():
                 self._fired(fact, position)
             case _:
-                self.removed += note_definition(shadow, fact)
+                self._defined(fact)
+
+    def _defined(self, fact: Fact) -> None:
+        if isinstance(fact, Deleted) and not self.deleting:
+            check_may_end(self.shadow, fact.queue, self.engine.clock_ms(), self.leaving)
+        self.removed += note_definition(self.shadow, fact)
 
     def _is_of_a_publish(self, fact: Published | Scheduled | Discarded) -> bool:
         if self.publishing or self.transaction:
@@ -202,6 +213,13 @@ class Probe:
             raise Violation("I14", f"{fact} of {message} without its copy; the last copy is {self._moved}")
         self.history.resent[message.stored.uid] = None  # what one group moved goes to every group of the target
         self._moved = None
+
+    def leave(self, session: int, number: int) -> None:
+        """A consumer is about to be taken away: its queue was used until now."""
+        consumer = self.shadow.sessions[session].consumers.get(number)
+        self.leaving = consumer is not None
+        if consumer is not None:
+            consumer.group.queue.used_ms = self.engine.clock_ms()
 
     def begin_transaction(self, number: int) -> None:
         """What is recorded from now on, until it is ended with 0, belongs to this transaction."""
@@ -310,6 +328,8 @@ class Probe:
         """A session ends."""
         if session in self.shadow.sessions:
             self.adopt()
+            for consumer in self.shadow.sessions[session].consumers.values():
+                consumer.group.queue.used_ms = self.engine.clock_ms()
             self.shadow.close_session(session, lost, self.engine.clock_ms())
         self._close_session(session, lost)
         self.mail.closed(session)
@@ -327,6 +347,7 @@ class Probe:
         check_none_is_late(self.shadow, self.engine.next_due_ms(), now_ms)
         if self._moved is not None and not self.history.copying:
             raise Violation("I14", f"a copy without the end of its original: {self._moved}")
+        check_none_lingers(self.shadow, now_ms)
         waiting = [group.queue.number for group in self.engine.broker.ready_groups]
         for number, queue in self.shadow.queues.items():
             check_ages(queue, now_ms)

@@ -17,7 +17,7 @@ from tests.sim.violation import Violation
 from tests.sim.world import World
 
 from penstock.core import broker, keyed, schedule, scheduling, sieve
-from penstock.core.values import ACK
+from penstock.core.values import ACK, EPHEMERAL_NUMBERS_FROM
 from penstock.engine import deadletters, engine, finding, housekeeping, outbox, recurrence, sifting
 
 _ROUNDS_MAX = 400
@@ -96,6 +96,7 @@ def _quiet(world: World) -> None:
     first = world.clients[0]
     actions.resume_all(world, first.connection or first.connect())
     actions.remove_schedules(world, first.connection or first.connect())
+    actions.keep_queues(world, first.connection or first.connect())
     _settle_down(world)
     _drain(world)
     for client in world.clients:
@@ -138,7 +139,7 @@ def _drain_all_but(world: World, pinned: set[str]) -> None:
         connection = drainer.connection or drainer.connect()
         for name in sorted(set(world.shadow.names) - pinned):
             for group in world.shadow.names[name].keepers():
-                number = group.number % (1 << 20) + (1 << 20) * group.settings.ephemeral
+                number = group.number % (1 << 20) + (1 << 20) * (group.number >= EPHEMERAL_NUMBERS_FROM)
                 if number not in connection.consumers:
                     connection.consume(number, group, 1000, 1 << 30)
         world.pump(partial(_has_work_or_is_done, world, connection, pinned))

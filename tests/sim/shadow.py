@@ -97,6 +97,7 @@ class Shadow:
         if fact.queue in self.queues or fact.name in self.names:
             raise Violation("I6", f"queue {fact.queue} {fact.name!r} was declared twice")
         self.queues[fact.queue] = self.names[fact.name] = queue
+        queue.used_ms = fact.time_ms
 
     def group_declared(self, fact: GroupDeclared) -> None:
         """A group came to be: before what is stored from its start on."""
@@ -290,6 +291,7 @@ class Shadow:
             raise Violation("I6", f"queue {queue.name}: offset {first} given, next is {queue.next_offset}")
         size = max(1, block_bytes // len(uids))
         queue.newest_ms = max(queue.newest_ms, time_ms)
+        queue.used_ms = max(queue.used_ms, time_ms)
         for offset, uid in enumerate(uids, first):
             stored = queue.stored[offset] = Stored(uid, offset, size, first, position, time_ms)
             for group in queue.groups.values():

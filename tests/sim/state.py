@@ -278,6 +278,13 @@ class ShadowQueue:
     newest_ms: int = 0
     """The time of the latest message: what came due late is no older than what it is behind."""
     dropped_newest: int = 0
+    used_ms: int = 0
+    """When it was used last: declared, left by a consumer, or something was put in."""
+    idle_ms: int = 0
+    found_idle_ms: int = 0
+    turned_ms: int = 0
+    declarer: int = 0
+    """The session that declared it."""
     filled_otherwise: bool = False
     """True once more was needed of it than was published while there was room: something was put in that no bound
     applies to, or a group ended and another one needs what it was done with."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from tests.sim.bodies import uids_of
-from tests.sim.client import Client, Connection, Sent
+from tests.sim.client import Asked, Client, Connection, Sent
 from tests.sim.disk import Crashed, Loss, SimFileSystem
 from tests.sim.faults import Faults
 from tests.sim.history import History
@@ -142,6 +142,8 @@ class World:
         self.engine, self.journal = engine, journal
         shadow = self.history.after_crash(end, self.boot_epoch)
         engine.wake = self._wake
+        for queue in shadow.queues.values():
+            queue.used_ms = self.now_ms
         self.probe = Probe(engine, shadow, self.history)
         self.probe.compare()
         self._recount()
@@ -367,7 +369,8 @@ class World:
     def ensure_declared(self, connection: Connection, name: str) -> None:
         """Declare a queue if it does not exist."""
         if name not in self.shadow.names and name in QUEUES:
-            connection.request("queue_declare", queue=name, **self.options.settings[name])
+            settings = self.options.settings[name] | ({"expires_ms": 0} if self.quiet else {})
+            connection.declare(Asked("queue_declare", -1), name, settings)
 
     def ensure_exchange(self, connection: Connection, name: str) -> None:
         """Declare an exchange if it does not exist."""

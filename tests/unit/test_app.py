@@ -182,6 +182,36 @@ async def test_a_low_disk_stops_producers_says_why_and_lets_them_go_on() -> None
     await broker.stop()
 
 
+async def test_a_queue_that_expires_is_told_in_the_log() -> None:
+    stream, now_ms = io.StringIO(), [1_000]
+    log = make_logger("json", "info", stream)
+    broker = Broker(Settings(), log, fs=MemoryFileSystem(), make_clock=lambda last_ms: lambda: now_ms[0])
+    peer = Peer(broker).ready()
+    await peer.call(FrameType.QUEUE_DECLARE, queue="jobs", expires_ms=8_000)
+    for _ in range(9):
+        now_ms[0] += 1_000
+        broker.engine.turn()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = [(line["event"], line["queue"], line["unused_s"], line["messages"]) for line in lines]
+    assert told == [("queue expired", "jobs", 8.0, 0)]
+    await broker.stop()
+
+
+async def test_time_goes_on_after_a_start_though_nobody_connects() -> None:
+    fs, now_ms = MemoryFileSystem(), 1_000_000
+    settings = Settings(server=ServerSettings(port=0))
+    for _ in range(2):
+        broker = Broker(settings, make_silent_logger(), fs=fs, make_clock=lambda last_ms: lambda: now_ms)
+        await broker.listen()
+        await asyncio.sleep(0)
+        if "jobs" in broker.engine.broker.names:
+            assert broker.engine.next_due_ms() == now_ms + 1_000
+        else:
+            await Peer(broker).ready().call(FrameType.QUEUE_DECLARE, queue="jobs", expires_ms=8_000)
+        await broker.stop()
+    assert broker.engine.broker.names
+
+
 async def test_memory_above_its_mark_stops_producers_of_every_queue() -> None:
     settings = Settings(limits=LimitSettings(memory_bytes_max=1_000_000))
     probes = Probes(lambda: 0, lambda: 2_000_000)

@@ -166,7 +166,14 @@ def _read_queue(source: str, name: str, table: Settings) -> Queue:
         group: _checked(source, f"{where}.groups.{group}", _group_settings, settings).as_map()
         for group, settings in _tables(source, f"{where}.groups", table)
     }
-    return Queue(queue_settings(name, _checked(source, where, parse_settings, table).as_map()), groups)
+    return Queue(queue_settings(name, _checked(source, where, _queue_settings, table).as_map()), groups)
+
+
+def _queue_settings(table: Settings) -> QueueSettings:
+    settings = parse_settings(table)
+    if settings.ephemeral:
+        raise Refused("bad-setting", "an ephemeral queue lives by a connection: no file can keep it")
+    return settings
 
 
 def _group_settings(table: Settings) -> GroupSettings:

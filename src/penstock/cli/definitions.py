@@ -100,7 +100,7 @@ async def read_live(client: "Client") -> "Definitions":
     from penstock.core.exchange_settings import ExchangeSettings
 
     queues = {}
-    for info in await client.queues():
+    for info in [one for one in await client.queues() if not one.ephemeral]:
         settings = queue_settings(info.name, {name: info.raw[name] for name in QUEUE_DEFAULTS})
         groups = [group for group in await client.queue(info.name).groups() if group.name and not group.ephemeral]
         queues[info.name] = Queue(settings, {one.name: {key: one.raw[key] for key in GROUP_DEFAULTS} for one in groups})

@@ -99,6 +99,9 @@ def declare(
     ] = False,
     alarm_messages: Annotated[int, typer.Option(help="How many messages raise an alarm; 0 for none.")] = 0,
     alarm_age: Annotated[float, typer.Option(help="Seconds its oldest message may wait; 0 for no alarm.")] = 0,
+    expires: Annotated[
+        float, typer.Option(help="Seconds after which it is deleted when nobody uses it; 0 for never.")
+    ] = 0,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -124,6 +127,7 @@ def declare(
             overflow_dead_letter=overflow_dead_letter,
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
+            expires=expires,
         )
         return created, await handle.info()
 
@@ -148,6 +152,9 @@ def alter(
     rate_burst: RateBurst = None,
     alarm_messages: Annotated[int | None, typer.Option(help="How many messages raise an alarm; 0 for none.")] = None,
     alarm_age: Annotated[float | None, typer.Option(help="Seconds its oldest message may wait; 0 for any.")] = None,
+    expires: Annotated[
+        float | None, typer.Option(help="Seconds after which it is deleted when nobody uses it.", show_default=False)
+    ] = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -164,6 +171,7 @@ def alter(
             rate_burst=rate_burst,
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
+            expires=expires,
         )
 
     changed = run_with_client(url, go)
@@ -191,7 +199,7 @@ def _fact(name: str, value: Any) -> object:
     match name:
         case "alarms":
             return "; ".join(map(output.alarm_text, value)) or None
-        case "lease" | "dedup_window" | "max_age" | "alarm_age":
+        case "lease" | "dedup_window" | "max_age" | "alarm_age" | "expires":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"

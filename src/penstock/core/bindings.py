@@ -72,7 +72,7 @@ def bind(
         return BindOutcome(False, cycle)
     if broker.exchanges.binding_count >= bindings_max:
         raise Refused("limit-reached", f"there are {bindings_max} bindings already (limits.bindings_max)")
-    _decide(broker, Bound(*binding))
+    _decide(broker, Bound(*binding), destination.is_recorded)
     return BindOutcome(True, cycle)
 
 
@@ -81,7 +81,7 @@ def unbind(broker: Broker, exchange: Exchange, destination: Destination, routing
     binding = _binding(exchange, destination, routing_key, arguments)
     if binding not in exchange.bindings:
         return False
-    _decide(broker, Unbound(*binding))
+    _decide(broker, Unbound(*binding), destination.is_recorded)
     return True
 
 
@@ -130,6 +130,5 @@ def _binding(exchange: Exchange, destination: Destination, routing_key: Any, arg
     return Binding(exchange.number, destination, routing_key, canonical)
 
 
-def _decide(broker: Broker, fact: ExchangeFact) -> None:
-    broker.recorder.record(fact)
-    broker.apply(fact)
+def _decide(broker: Broker, fact: ExchangeFact, recorded: bool = True) -> None:
+    broker.emit(recorded, fact)

@@ -26,6 +26,11 @@ are refused, or producers that come and go could fill memory and disk (I13)."""
 ROOM_UNBOUNDED: Final = 1 << 62
 
 
+def waiting_count(queue: Queue) -> int:
+    """Return how many messages its groups are not done with, counted for each of them."""
+    return sum(group.open_count for group in queue.keepers())
+
+
 def needed_messages(queue: Queue) -> int:
     """Return how many messages some group still needs."""
     groups = queue.keepers() if len(queue.groups) > 1 else (queue.group,)

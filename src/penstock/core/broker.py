@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from heapq import heappush
 from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.core.exchanges import Exchanges
@@ -57,7 +58,8 @@ from penstock.core.recurring import Recurrings
 from penstock.core.schedule import Alarms, Entry, Schedule
 from penstock.core.session import Deadlines, Session
 from penstock.core.sieve import Choice, Sieve
-from penstock.core.values import QueueSettings, Refusal
+from penstock.core.usage import Usage
+from penstock.core.values import EPHEMERAL_NUMBERS_FROM, QueueSettings, Refusal
 
 DROP_BLOCKS_MAX: Final = 4096
 """Blocks dropped at once, about 8 ms: purging or deleting millions must not hold the loop."""
@@ -163,16 +165,13 @@ class Broker:
         self.exchanges = Exchanges()
         self.producers: dict[int, int] = {}
         """Producer id to the time of its last publish, ms."""
-        self.next_number = 1
-        """Ids of queues and groups, never reused."""
+        self.next_number = self.next_producer = 1
+        """Ids of queues, exchanges and groups; and of producers: never reused."""
         self.ephemeral_count = 0
-        """Ephemeral groups declared in this life."""
-        self.next_producer = 1
+        """Ephemeral queues and groups declared in this life, with the groups of those queues."""
         self.sessions: dict[int, Session] = {}
-        self.deadlines = Deadlines()
-        self.recurrings = Recurrings()
-        self.alarms = Alarms()
-        """When which queue's schedule is to be looked at."""
+        self.deadlines, self.recurrings, self.alarms = Deadlines(), Recurrings(), Alarms()
+        """The last: when which queue's schedule is to be looked at."""
         self.stops_producers = self._storage_full = self._disk_low = self._memory_full = False
         """The first: true while anything is refused that some queue would take, see ``stop_code``."""
 
@@ -202,6 +201,8 @@ class Broker:
         self.age_deadlines: list[tuple[int, int, bool]] = []
         """A heap of (ms since 1970, queue number, whether it is a second look): when messages are too old. A queue has
         two of them at the most."""
+        self.use_deadlines: list[tuple[int, int]] = []
+        """A heap of (ms since 1970, queue number): when to look whether a queue is used. See ``lifetimes``."""
         self.overfull_queues: dict[Queue, None] = {}
         """Queues that hold what has to go to their dead letters: the caller does that, who has the blocks."""
         self.watched_queues = {}
@@ -255,8 +256,7 @@ class Broker:
                 queue.add_group(fact.group, fact.name, fact.settings).apply_declared(fact)
                 self._relieve(queue)
                 self._look_at_ages(queue)
-                if not fact.settings.ephemeral:
-                    self.next_number = max(self.next_number, fact.group + 1)
+                self._note_number(fact.group)
             case GroupDeleted():
                 queue = self.queues[fact.queue]
                 queue.remove_group(queue.groups[fact.group])
@@ -264,10 +264,13 @@ class Broker:
                 self._look_at_ages(queue)
             case Altered():
                 queue = self.queues[fact.queue]
+                was_used = queue.settings.expires_ms == fact.settings.expires_ms
                 queue.settings = fact.settings
                 queue.group.take_rate()
                 self._watch(queue)
                 self._relieve(queue)
+                if not was_used:
+                    self._watch_use(queue)
             case GroupAltered():
                 group = self._group(fact.queue, fact.group)
                 group.settings = fact.settings
@@ -444,6 +447,7 @@ class Broker:
                 queue.schedule.awake(now_ms)
                 self.alarms.set(queue.number, queue.schedule)
             self._look_at_ages(queue)
+            self._watch_use(queue)
             for group in queue.groups.values():
                 self.dying += [Dying(group, offset) for offset in group.reopen()]
                 if group.delayed_count:
@@ -470,7 +474,23 @@ class Broker:
         self.queues[fact.queue] = queue
         self.names[fact.name] = queue
         self._watch(queue)
-        self.next_number = max(self.next_number, fact.queue + 1, fact.group + 1)
+        self._note_number(max(fact.queue, fact.group))
+        self._watch_use(queue)
+
+    def new_ephemeral_number(self) -> int:
+        """Return a number for what no journal remembers; none is used again either, for each life has its own."""
+        self.ephemeral_count += 1
+        return self.boot_epoch * EPHEMERAL_NUMBERS_FROM + self.ephemeral_count
+
+    def _note_number(self, number: int) -> None:
+        if number < EPHEMERAL_NUMBERS_FROM:
+            self.next_number = max(self.next_number, number + 1)
+
+    def _watch_use(self, queue: Queue) -> None:
+        """Have it looked at, from the next turn on, whether a queue is used; or not, if it never expires."""
+        queue.usage = Usage() if queue.settings.expires_ms else None
+        if queue.usage is not None:
+            heappush(self.use_deadlines, (queue.usage.due_ms, queue.number))
 
     def _watch(self, queue: Queue) -> None:
         if queue.settings.has_alarms:

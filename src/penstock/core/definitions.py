@@ -6,11 +6,11 @@ from bisect import bisect_right
 from dataclasses import replace
 from typing import Any
 
-from penstock.core.bounds import needed_bytes, needed_messages
+from penstock.core.bounds import needed_bytes, needed_messages, waiting_count
 from penstock.core.broker import Broker
-from penstock.core.facts import Altered, Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
+from penstock.core.facts import Altered, Declared, Discarded, ProducerOpened, ProducersExpired
 from penstock.core.group import Group
-from penstock.core.groups import end_deliveries
+from penstock.core.lifetimes import remove_queue
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import (
@@ -18,7 +18,6 @@ from penstock.core.values import (
     DISCARD_REASONS,
     PURGED,
     QueueSettings,
-    Refusal,
     Refused,
     changes_between,
     check_name,
@@ -43,35 +42,51 @@ def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, que
         different = differences(settings.as_map(), queue.settings.as_map())
         if different:
             raise Refused("settings-differ", f"queue {name!r} exists with other settings: {different} there")
+        queue.touch()
         return queue, False
     if len(broker.queues) >= queues_max:
         raise Refused("limit-reached", f"there are {queues_max} queues already (limits.queues_max)")
     _check_dead_letters_survive(broker, name, settings)
     _check_dead_letters_end(broker, name, settings)
-    number = broker.next_number
-    fact = Declared(number, number + 1, name, settings, now_ms)
-    broker.recorder.record(fact)
-    broker.apply(fact)
-    return broker.queues[number], True
+    number, group_number = _new_numbers(broker, settings)
+    broker.emit(not settings.ephemeral, Declared(number, group_number, name, settings, now_ms))
+    return broker.names[name], True
+
+
+def _new_numbers(broker: Broker, settings: QueueSettings) -> tuple[int, int]:
+    """Of the queue and of its default group."""
+    if settings.ephemeral:
+        return broker.new_ephemeral_number(), broker.new_ephemeral_number()
+    return broker.next_number, broker.next_number + 1
 
 
 def _check_dead_letters_survive(broker: Broker, name: str, settings: QueueSettings) -> None:
-    """A durable queue's dead letters may not go where a crash loses them (I1)."""
-    if settings.durable:
-        target = broker.names.get(settings.dead_letter or f"{name}.dead")
-        if target is not None and not target.settings.durable:
+    """Dead letters may not go where the end of a connection loses them, nor those of a durable queue where a crash
+    does (I1).
+    """
+    target = broker.names.get(settings.dead_letter or f"{name}.dead")
+    if target is not None and target.name != name and _loses(settings, target.settings):
+        how = "is ephemeral" if target.settings.ephemeral else "is kept in memory"
+        raise Refused(
+            "bad-setting",
+            f"the dead letters of {_kind(settings)} queue {name!r} would go to {target.name!r}, which {how};"
+            " name a durable dead_letter queue",
+        )
+    for queue in () if settings.durable else broker.queues.values():
+        if queue.name != name and queue.dead_letter_name == name and _loses(queue.settings, settings):
             raise Refused(
                 "bad-setting",
-                f"the dead letters of durable queue {name!r} would go to {target.name!r}, which is kept in memory;"
-                " name a durable dead_letter queue",
+                f"{name!r} takes the dead letters of {_kind(queue.settings)} queue {queue.name!r} and must be durable"
+                " too",
             )
-        return
-    for queue in broker.queues.values():
-        if queue.settings.durable and queue.dead_letter_name == name:
-            raise Refused(
-                "bad-setting",
-                f"{name!r} takes the dead letters of durable queue {queue.name!r} and must be durable too",
-            )
+
+
+def _loses(source: QueueSettings, target: QueueSettings) -> bool:
+    return target.ephemeral or (source.durable and not target.durable)
+
+
+def _kind(settings: QueueSettings) -> str:
+    return "durable" if settings.durable else "memory"
 
 
 def _check_dead_letters_end(broker: Broker, name: str, settings: QueueSettings) -> None:
@@ -107,7 +122,7 @@ def alter(broker: Broker, queue: Queue, changes: dict[str, Any]) -> dict[str, tu
     _check_dead_letters_end(broker, queue.name, settings)
     changed = changes_between(queue.settings.as_map(), settings.as_map())
     if changed:
-        broker.emit(True, Altered(queue.number, settings))
+        broker.emit(not settings.ephemeral, Altered(queue.number, settings))
         broker.ready_groups |= dict.fromkeys(queue.groups.values())
     return changed
 
@@ -185,11 +200,6 @@ def _totals(groups: list[Group]) -> dict[str, int]:
     }
 
 
-def waiting_count(queue: Queue) -> int:
-    """Messages that its groups are not done with."""
-    return sum(group.open_count for group in queue.keepers())
-
-
 def list_queues(broker: Broker, prefix: str, after: str, limit: int) -> tuple[list[Queue], bool]:
     """Return up to ``limit`` queues by name, those with ``prefix`` and after ``after``, and whether there are more."""
     names = sorted(name for name in broker.names if name.startswith(prefix))
@@ -220,14 +230,7 @@ def delete(broker: Broker, queue: Queue, if_empty: bool, if_unused: bool) -> int
     consumer_count = sum(len(group.consumers) for group in queue.groups.values())
     if if_unused and consumer_count:
         raise Refused("queue-in-use", f"queue {queue.name!r} has {consumer_count} consumers")
-    refusal = Refusal("queue-deleted", f"queue {queue.name!r} was deleted")
-    for group in queue.groups.values():
-        end_deliveries(broker, group, refusal)
-    fact = Deleted(queue.number)
-    broker.recorder.record(fact)
-    broker.apply(fact)
-    broker.published_queues.pop(queue, None)
-    return count
+    return remove_queue(broker, queue)
 
 
 def open_producer(broker: Broker, session: Session, producer: int | None, now_ms: int) -> int:

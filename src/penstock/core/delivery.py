@@ -5,8 +5,8 @@ from __future__ import annotations
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
 from penstock.core.group import Group
-from penstock.core.groups import end_if_ephemeral
 from penstock.core.keyed import wants_to_look
+from penstock.core.lifetimes import leave
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.rates import Bucket
@@ -97,7 +97,7 @@ def remove_consumer(broker: Broker, consumer: Consumer) -> None:
     del consumer.session.consumers[consumer.number]
     consumer.group.remove_consumer(consumer)
     broker.ready_groups[consumer.group] = None
-    end_if_ephemeral(broker, consumer.group)
+    leave(broker, consumer.group)
 
 
 def make_visible(broker: Broker, queue: Queue, end_offset: int) -> None:

@@ -65,11 +65,7 @@ def declare_group(
 
 
 def _new_number(broker: Broker, settings: GroupSettings) -> int:
-    """Numbers of ephemeral groups, which no journal remembers, are never used again either: each life has its own."""
-    if not settings.ephemeral:
-        return broker.next_number
-    broker.ephemeral_count += 1
-    return (broker.boot_epoch << 40) + broker.ephemeral_count
+    return broker.new_ephemeral_number() if settings.ephemeral else broker.next_number
 
 
 def _check_new_group(queue: Queue, name: str, settings: GroupSettings, groups_max: int) -> None:
@@ -157,7 +153,7 @@ def pause(broker: Broker, owner: Queue | Group, paused: bool) -> bool:
     if owner.paused == paused:
         return False
     if isinstance(owner, Queue):  # a memory queue's definition survives as well
-        broker.emit(True, Paused(owner.number, 0, paused))
+        broker.emit(not owner.settings.ephemeral, Paused(owner.number, 0, paused))
         broker.ready_groups |= dict.fromkeys(owner.groups.values())
     else:
         broker.emit(owner.durable, Paused(owner.queue.number, owner.number, paused))

@@ -13,6 +13,7 @@ from penstock.core import exchange_settings
 from penstock.core.exchange_settings import BY_HEADER, BY_KEY, MATCH, ExchangeSettings, compared_headers
 from penstock.core.hashring import HashRing
 from penstock.core.topics import TopicTrie
+from penstock.core.values import EPHEMERAL_NUMBERS_FROM
 
 QUEUE: Final = "queue"
 EXCHANGE: Final = "exchange"
@@ -33,6 +34,11 @@ class Destination(NamedTuple):
     def to_exchange(cls, number: int) -> Self:
         """Return an exchange as a destination."""
         return cls(EXCHANGE, number)
+
+    @property
+    def is_recorded(self) -> bool:
+        """False for an ephemeral queue: no journal knows it, nor its bindings."""
+        return self.number < EPHEMERAL_NUMBERS_FROM
 
 
 class MessageView(NamedTuple):

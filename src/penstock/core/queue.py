@@ -13,6 +13,7 @@ from penstock.core.groupstate import GroupState
 from penstock.core.log import QueueLog
 from penstock.core.ranges import OffsetRange
 from penstock.core.schedule import Schedule
+from penstock.core.usage import Usage
 from penstock.core.values import NAME_BYTES_MAX, OFFSET_UNKNOWN, GroupSettings, QueueSettings
 
 _STREAM_RUNS_MAX: Final = 64
@@ -105,6 +106,7 @@ class Queue:
         "schedule",
         "settings",
         "streams",
+        "usage",
     )
 
     def __init__(
@@ -136,12 +138,19 @@ class Queue:
         """Messages that found it full, since it was declared."""
         self.is_judged = settings.judges
         """True when what is published is looked at before it is stored: see ``core.intake``."""
+        self.usage: Usage | None = None
+        """Not None: it ends when nobody uses it."""
 
     @property
     def dead_letter_name(self) -> str:
         """The queue that its dead letters go to."""
         name = self.settings.dead_letter or f"{self.name}.dead"
         return name if len(name.encode()) <= NAME_BYTES_MAX else f"dead-letters-{self.number}"
+
+    def touch(self) -> None:
+        """It was used, in a way that leaves no other trace."""
+        if self.usage is not None:
+            self.usage.touches += 1
 
     def stream_of(self, producer: int) -> Stream:
         """Return what this producer has published here; a stream begins with being asked for."""

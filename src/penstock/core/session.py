@@ -211,6 +211,7 @@ class Session:
         "confirms_in_line",
         "consumers",
         "ephemeral_groups",
+        "ephemeral_queues",
         "leases",
         "marks_started",
         "name",
@@ -229,6 +230,8 @@ class Session:
         self.routes: dict[int, Route] = {}
         self.ephemeral_groups: list[Group] = []
         """Those it declared: they end with it when nobody consumes from them."""
+        self.ephemeral_queues: list[Queue] = []
+        """In the same way."""
         self.producer = 0
         self.marks_started = False
         self.confirms_in_line = False

@@ -8,7 +8,7 @@ from penstock.core.broker import Broker, Dying
 from penstock.core.dropping import bound_dead_letters
 from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
 from penstock.core.group import Group
-from penstock.core.groups import end_if_ephemeral
+from penstock.core.lifetimes import end_with_session
 from penstock.core.overflow import dead_letter_queue
 from penstock.core.queue import Queue
 from penstock.core.ranges import OffsetRange
@@ -94,8 +94,7 @@ def close_session(broker: Broker, session: Session, lost: bool, now_ms: int) -> 
         _lose(broker, session, taken, "the connection was lost", now_ms)
     else:
         _release(broker, taken)
-    for group in (*groups, *session.ephemeral_groups):
-        end_if_ephemeral(broker, group)
+    end_with_session(broker, session, groups)
 
 
 def release_unstarted(broker: Broker, session: Session, consumer_number: int) -> None:

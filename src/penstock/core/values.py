@@ -66,6 +66,11 @@ HOLD_MS_MAX: Final = 12 * 3600 * 1000
 DEDUP_WINDOW_MS_MAX: Final = 30 * 24 * 3600 * 1000
 """Ids are for retries and restarts of producers, not an archive."""
 MAX_AGE_MS_MAX: Final = 100 * 365 * 24 * 3600 * 1000
+EXPIRES_MS_MIN: Final = 1_000
+"""Whether a queue is used is looked at several times in this: more often would be work for nothing."""
+EXPIRES_MS_MAX: Final = 10 * 365 * 24 * 3600 * 1000
+EPHEMERAL_NUMBERS_FROM: Final = 1 << 40
+"""Numbers of what no journal remembers begin with the boot epoch at this bit: lasting ones do not come that far."""
 DEDUP_COUNT_MAX: Final = 1_000_000
 """Ids of one queue: some 160 MB of memory."""
 
@@ -114,7 +119,8 @@ class QueueSettings:
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
     message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound,
     ``alarm_messages`` and ``alarm_age_ms`` 0 no alarm. The rate is that of the default group (``rates.py``); None means
-    none.
+    none. ``expires_ms`` is how long it may be unused, 0 for ever; an ephemeral one ends with its last consumer
+    (``lifetimes.py``).
     """
 
     durable: bool = True
@@ -135,6 +141,8 @@ class QueueSettings:
     overflow_dead_letter: bool = False
     alarm_messages: int = 0
     alarm_age_ms: int = 0
+    expires_ms: int = 0
+    ephemeral: bool = False
 
     @property
     def judges(self) -> bool:
@@ -160,7 +168,7 @@ class QueueSettings:
 ALTERABLE: Final = frozenset(
     {
         *("lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"),
-        *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms"),
+        *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms", "expires_ms"),
     }
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them."""
@@ -179,6 +187,7 @@ _BOUNDS: Final = {
     "max_age_ms": (0, MAX_AGE_MS_MAX),
     "alarm_messages": (0, 1 << 40),
     "alarm_age_ms": (0, MAX_AGE_MS_MAX),
+    "expires_ms": (0, EXPIRES_MS_MAX),
 }
 
 
@@ -189,7 +198,8 @@ def parse_settings(arguments: dict[str, Any]) -> QueueSettings:
         if name not in known:
             raise Refused("bad-setting", f"a queue has no setting {name!r}; there are {', '.join(sorted(known))}")
         _check_setting(name, value)
-    settings = QueueSettings(**arguments)
+    settings = QueueSettings(**({"durable": False} if arguments.get("ephemeral") else {}) | arguments)
+    _check_lifetime(settings)
     if settings.backoff_min_ms > settings.backoff_max_ms:
         raise Refused("bad-setting", "backoff_min_ms is above backoff_max_ms")
     _check_burst_has_rate(settings)
@@ -200,8 +210,15 @@ def parse_settings(arguments: dict[str, Any]) -> QueueSettings:
     return settings
 
 
+def _check_lifetime(settings: QueueSettings) -> None:
+    if settings.ephemeral and settings.durable:
+        raise Refused("bad-setting", "an ephemeral queue lives in memory: it cannot be durable")
+    if 0 < settings.expires_ms < EXPIRES_MS_MIN:
+        raise Refused("bad-setting", f"expires_ms must be 0 or at least {EXPIRES_MS_MIN}, not {settings.expires_ms}")
+
+
 def _check_setting(name: str, value: Any) -> None:
-    if name in ("durable", "overflow_dead_letter"):
+    if name in ("durable", "overflow_dead_letter", "ephemeral"):
         if not isinstance(value, bool):
             raise Refused("bad-setting", f"{name} must be true or false, not {value!r}")
     elif name == "overflow":

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from penstock.core import definitions, delivery, dropping, publishing, scheduling, settling, transacting
+from penstock.core import definitions, delivery, dropping, lifetimes, publishing, scheduling, settling, transacting
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
@@ -140,6 +140,8 @@ class Engine:
         """Steps of longer work (redrive): called every turn until they return True."""
         self.wake: Callable[[], None] = lambda: None
         """Set by the driver: called when a command wants a turn."""
+        self.on_expired: Callable[[lifetimes.Expired], None] = lambda _: None
+        """Set by whoever composes the broker: told of each queue that ended because nobody used it."""
         self.failure: Exception | None = None
         self.commits = 0
         self.recorded_bytes = 0
@@ -319,8 +321,8 @@ class Engine:
             scheduling.release_due(broker, now_ms)
         if broker.recurrings.by_name:
             self.recurrence.turn(now_ms)
-        if broker.aging_queues or broker.age_deadlines:
-            dropping.drop_aged(broker, now_ms)
+        if broker.aging_queues or broker.age_deadlines or broker.use_deadlines:
+            self._grow_older(now_ms)
         self._collect()
         if broker.ready_groups:
             delivery.dispatch(broker, now_ms)
@@ -337,6 +339,12 @@ class Engine:
         if self._pending and not self._in_flight and not self.gathered_bytes:
             pending, self._pending = self._pending, Pending()
             self._release(pending)
+
+    def _grow_older(self, now_ms: int) -> None:
+        """What is too old leaves its queue, and what nobody uses ends."""
+        dropping.drop_aged(self.broker, now_ms)
+        for expired in lifetimes.end_unused(self.broker, now_ms):
+            self.on_expired(expired)
 
     @property
     def gathered_bytes(self) -> int:
@@ -423,8 +431,7 @@ class Engine:
         times = [due for group in self.broker.delayed_groups if (due := group.next_due_ms()) is not None]
         others = (self.broker.deadlines.next_ms(), self.broker.alarms.next_ms(), self.recurrence.next_ms())
         times += [ms for ms in others if ms is not None]
-        if self.broker.age_deadlines:
-            times.append(self.broker.age_deadlines[0][0])
+        times += [heap[0][0] for heap in (self.broker.age_deadlines, self.broker.use_deadlines) if heap]
         return min(times, default=None)
 
     def expire_idle_producers(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from penstock.core.exchange_settings import ExchangeSettings
-from penstock.core.exchanges import Exchange, Exchanges
+from penstock.core.exchanges import Binding, Exchange, Exchanges
 from penstock.core.facts import Bound, ExchangeDeclared
 
 PART_ENTRIES: Final = 2000
@@ -23,7 +23,7 @@ class ExchangesFrozen:
 
     def __init__(self, exchanges: Exchanges) -> None:
         self._heads = [_head_of(exchange) for exchange in exchanges.by_number.values()]
-        self._bindings = [binding for exchange in exchanges.by_number.values() for binding in exchange.bindings]
+        self._bindings = [binding for exchange in exchanges.by_number.values() for binding in _lasting(exchange)]
 
     @property
     def part_count(self) -> int:
@@ -35,6 +35,10 @@ class ExchangesFrozen:
         for name, entries in (("exchanges", self._heads), ("bindings", self._bindings)):
             for start in range(0, len(entries), PART_ENTRIES):
                 yield json.dumps({name: entries[start : start + PART_ENTRIES]}).encode()
+
+
+def _lasting(exchange: Exchange) -> list[Binding]:
+    return [binding for binding in exchange.bindings if binding.destination.is_recorded]
 
 
 def _head_of(exchange: Exchange) -> dict[str, Any]:
@@ -74,5 +78,5 @@ def exchange_fingerprints(exchanges: Exchanges) -> Iterator[Any]:
     """The durable state of exchanges as comparable values (I18)."""
     for number in sorted(exchanges.by_number):
         exchange = exchanges.by_number[number]
-        yield number, exchange.name, exchange.settings, list(exchange.bindings), exchange.published, exchange.unrouted
+        yield number, exchange.name, exchange.settings, _lasting(exchange), exchange.published, exchange.unrouted
         yield sorted((p, *stream.values()) for p, stream in exchange.streams.items() if stream.last_sequence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from penstock.core import definitions, groups
+from penstock.core import definitions, groups, lifetimes
 from penstock.core.groupstate import state_values
 from penstock.core.queue import Queue
 from penstock.core.values import GroupSettings, Refusal, Refused, parse_group_settings
@@ -83,7 +83,9 @@ def group_delete(call: Call) -> dict[str, Any]:
     group = groups.find_group(call.queue(), name)
     if if_unused and group.consumers:
         raise Refused("group-in-use", f"group {group.name!r} has {len(group.consumers)} consumers")
-    return {"deleted": groups.delete_group(call.engine.broker, group)}
+    count = groups.delete_group(call.engine.broker, group)
+    lifetimes.end_if_left(call.engine.broker, group.queue)
+    return {"deleted": count}
 
 
 def group_describe(call: Call) -> None:

@@ -136,7 +136,7 @@ class Housekeeping:
         sliced_bytes = sliced_queues = 0
         for number in list(broker.queues):
             queue = broker.queues.get(number)
-            if queue is None:
+            if queue is None or queue.settings.ephemeral:
                 continue
             part = snapshot_queue(queue, self._journal.next_position)
             parts.append(part)

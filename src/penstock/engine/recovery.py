@@ -56,7 +56,7 @@ from penstock.core.queue import Queue, SequenceRun, Stream
 from penstock.core.ranges import RangeSet
 from penstock.core.runs import RunState
 from penstock.core.schedule import Entry, Schedule
-from penstock.core.values import Failure, GroupSettings, QueueSettings
+from penstock.core.values import EPHEMERAL_NUMBERS_FROM, Failure, GroupSettings, QueueSettings
 from penstock.engine.exchange_snapshots import exchange_fingerprints, restore_part
 from penstock.storage.errors import Damaged
 
@@ -344,7 +344,7 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
     yield broker.next_number, broker.next_producer, sorted(broker.producers)
     yield from exchange_fingerprints(broker.exchanges)
     yield sorted(one.values().items() for one in broker.recurrings.by_name.values())
-    for number in sorted(broker.queues):
+    for number in sorted(number for number in broker.queues if number < EPHEMERAL_NUMBERS_FROM):
         queue = broker.queues[number]
         yield number, queue.name, queue.settings, queue.group.number, queue.paused
         if queue.durable:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.core import definitions, delivery, fanout, groups, publishing, settling
+from penstock.core import definitions, delivery, fanout, groups, lifetimes, publishing, settling
+from penstock.core.bounds import waiting_count
 from penstock.core.group import Group
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
@@ -50,11 +51,14 @@ def _queue_declare(call: Call) -> dict[str, Any]:
     values = call.arguments.rest()
     if passive:
         queue, created = definitions.find_queue(call.engine.broker, name), False
+        queue.touch()
     else:
         settings = _canonical_settings(name, parse_settings(values))
         queue, created = definitions.declare(
             call.engine.broker, name, settings, call.engine.clock_ms(), call.engine.limits.queues_max
         )
+        if created and settings.ephemeral:
+            lifetimes.remember_queue(call.session, queue)
     return {"queue": queue.name, "id": queue.number, "created": created}
 
 
@@ -238,7 +242,7 @@ def _status(call: Call) -> dict[str, Any]:
         "boot_epoch": broker.boot_epoch,
         "queues": len(broker.queues),
         "consumers": sum(len(group.consumers) for group in all_groups),
-        "messages": sum(definitions.waiting_count(queue) for queue in broker.queues.values()),
+        "messages": sum(waiting_count(queue) for queue in broker.queues.values()),
         "acked": sum(group.counters.acked for group in all_groups),
         "redelivered": sum(group.counters.redelivered for group in all_groups),
         "delivered": call.engine.delivered,

@@ -199,6 +199,7 @@ def test_a_binding_that_leads_nowhere_is_a_conflict() -> None:
         ("queues = 3", "queues must be tables"),
         ("[queues.jobs]\nlease = 3", "queues.jobs: "),
         ("[queues.jobs]\nlease_ms = 3", "lease_ms"),
+        ("[queues.jobs]\nephemeral = true", "no file can keep it"),
         ('[queues."a\\u0000b"]', "queues: "),
         ('[queues.jobs.groups.g]\nmode = "any"', "queues.jobs.groups.g: mode must be"),
         ('[exchanges.e]\ntype = "star"', "exchanges.e: type must be"),

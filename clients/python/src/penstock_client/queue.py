@@ -88,6 +88,8 @@ class QueueInfo(NamedTuple):
     alarm_messages: int
     alarm_age: float
     alarms: tuple[Alarm, ...]
+    expires: float
+    ephemeral: bool
     dropped: int
     dropped_newest: int
     stalled_producers: int
@@ -102,6 +104,7 @@ class QueueInfo(NamedTuple):
             lease=raw["lease_ms"] / 1000,
             backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
             max_age=raw["max_age_ms"] / 1000,
+            expires=raw["expires_ms"] / 1000,
             dedup_window=raw["dedup_window_ms"] / 1000,
             rate=raw["rate_per_s"],
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
@@ -116,7 +119,7 @@ class QueueInfo(NamedTuple):
 _DERIVED: Final = frozenset(
     {
         *("name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "oldest_age", "alarm_age"),
-        *("alarms", "raw"),
+        *("alarms", "expires", "raw"),
     }
 )
 
@@ -153,6 +156,8 @@ class Queue:
         overflow_dead_letter: bool | None = None,
         alarm_messages: int | None = None,
         alarm_age: float | None = None,
+        expires: float | None = None,
+        ephemeral: bool | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
@@ -170,6 +175,10 @@ class Queue:
 
         From ``alarm_messages`` messages on, or when the oldest is ``alarm_age`` seconds old, the broker raises an alarm
         (0: never): ``info().alarms``, ``client.alarms()``, and its log.
+
+        A queue that ``expires`` is deleted, with what is in it, when nobody used it for so many seconds (0: never):
+        consumers, declaring it and publishing into it are use. An ``ephemeral`` one lives in memory and ends with its
+        last consumer, or with this connection if it has none: after a lost connection it has to be declared again.
 
         Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
         exist.
@@ -193,6 +202,8 @@ class Queue:
             "overflow_dead_letter": overflow_dead_letter,
             "alarm_messages": alarm_messages,
             "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
+            "expires_ms": None if expires is None else int(expires * 1000),
+            "ephemeral": ephemeral,
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -211,10 +222,12 @@ class Queue:
         rate_burst: int | None = None,
         alarm_messages: int | None = None,
         alarm_age: float | None = None,
+        expires: float | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
-        They hold from the next hand-out and the next failure on; nothing is lost. A ``rate`` of 0 takes the rate away.
+        They hold from the next hand-out and the next failure on; nothing is lost. A ``rate`` of 0 takes the rate away;
+        with ``expires`` the time in which nobody uses it begins anew.
         """
         arguments: dict[str, Any] = {
             "lease_ms": None if lease is None else int(lease * 1000),
@@ -225,6 +238,7 @@ class Queue:
             "memory_bytes_max": memory_bytes_max,
             "alarm_messages": alarm_messages,
             "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
+            "expires_ms": None if expires is None else int(expires * 1000),
         }
         given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
         reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
