@@ -105,8 +105,10 @@ class Shadow:
         known = queue.groups.get(fact.group)
         if known is not None and (known.declared or fact.name or fact.start < known.cursor):
             raise Violation("I6", f"{fact}: {known.label} is there already, at {known.cursor}")
+        needed = queue.needed()
         group = known or queue.add_group(fact.group, fact.name, fact.settings, fact.start)
         group.begin(fact.start)
+        queue.filled_otherwise = queue.filled_otherwise or not needed.issuperset(queue.needed())
         queue.trim()
 
     def group_deleted(self, fact: GroupDeleted) -> int:

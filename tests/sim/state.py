@@ -287,7 +287,7 @@ class ShadowQueue:
     """The session that declared it."""
     filled_otherwise: bool = False
     """True once more was needed of it than was published while there was room: something was put in that no bound
-    applies to, or a group ended and another one needs what it was done with."""
+    applies to, or a group begins, or goes on after another ended, that needs what the others are done with."""
 
     def __post_init__(self) -> None:
         self.add_group(self.default, "", GroupSettings(), self.next_offset)
