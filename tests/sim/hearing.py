@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tests.sim import recurring
 from tests.sim.shadow import Shadow
 from tests.sim.transacting import set_state
+from tests.sim.violation import Violation
 
 from penstock.core.facts import (
     Altered,
@@ -51,10 +52,21 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
         case ProducersExpired():
             forget_producers(shadow, fact.producers)
         case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
+            _check_leads_somewhere(shadow, fact)
             shadow.exchanges.apply(fact)
         case RecurringAdded() | RecurringRemoved() | RecurringPaused() | Fired():
             recurring.apply(shadow, fact)
     return 0
+
+
+def _check_leads_somewhere(shadow: Shadow, fact: Fact) -> None:
+    """What the journal says of bindings is about queues that it knows."""
+    if (
+        isinstance(fact, (Bound, Unbound))
+        and fact.destination[0] == "queue"
+        and fact.destination[1] not in shadow.queues
+    ):
+        raise Violation("I18", f"{fact} leads to a queue that there is not")
 
 
 def _note_change(shadow: Shadow, fact: Altered | GroupAltered | GroupStateSet) -> None:

@@ -37,6 +37,12 @@ from penstock.storage.segments import Segment
 from penstock.storage.writer import SegmentWriter
 
 
+class _Apart(nullcontext[None]):
+    """In place of ``Together``: what is recorded within may be in two batches."""
+
+    depth = 0
+
+
 @contextmanager
 def no_sync() -> Iterator[None]:
     """Nothing is synced, and everything is said to be."""
@@ -294,7 +300,7 @@ def dropping_leaves_no_trace() -> Iterator[None]:
 @contextmanager
 def batches_split_anywhere() -> Iterator[None]:
     """A dead letter's copy and the end of its original may be in two batches."""
-    with patch.object(Engine, "together", lambda _self: nullcontext()):
+    with patch.object(Engine, "together", _Apart):
         yield
 
 
@@ -402,7 +408,7 @@ def reply_addresses_without_epoch() -> Iterator[None]:
 @contextmanager
 def nothing_is_together() -> Iterator[None]:
     """The parts of a scheduled block, and what a cancel leaves of one, may be in different batches."""
-    with patch.object(Engine, "together", lambda self: nullcontext()):
+    with patch.object(Engine, "together", _Apart):
         yield
 
 
