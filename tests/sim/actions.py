@@ -11,7 +11,7 @@ from tests.sim import exchange_actions
 from tests.sim.bodies import SELECTOR, block_of
 from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
-from tests.sim.options import GROUPS, QUEUES, Options
+from tests.sim.options import GROUPS, QUEUES, Options, draw_bounds
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.transacting import refusal
 from tests.sim.world import World
@@ -569,9 +569,11 @@ def alter(world: World) -> None:
     if connection is None or queue is None:
         return
     lease_ms, max_failures = world.rng.choice([300, 1000, 5000]), world.rng.choice([0, 1, 2, 5])
-    changes = {"lease_ms": lease_ms, "max_failures": max_failures}
+    changes: dict[str, Any] = {"lease_ms": lease_ms, "max_failures": max_failures}
     if world.rng.random() < 0.2:
         changes["expires_ms"] = world.rng.choice([0, 1000, 20_000])
+    if world.rng.random() < 0.3:
+        changes |= draw_bounds(world.rng, queue.name)
     connection.alter(queue, changes)
 
 

@@ -338,7 +338,7 @@ class Connection:
             queue.used_ms = self.world.now_ms
             queue.declarer = queue.declarer if known else self.session
 
-    def alter(self, queue: ShadowQueue, changes: dict[str, int]) -> None:
+    def alter(self, queue: ShadowQueue, changes: dict[str, Any]) -> None:
         """Give a queue other settings; with another expiry its time begins anew."""
         before = queue.settings.expires_ms
         self.request("queue_alter", queue=queue.name, **changes)

@@ -67,10 +67,11 @@ def check_room_was_made(queue: ShadowQueue) -> None:
 def check_ages(queue: ShadowQueue, now_ms: int) -> None:
     """Nothing waits that is much too old, but what somebody, perhaps of another group, held until just now."""
     if queue.settings.max_age_ms and len(queue.keepers()) == 1 and not queue.settings.overflow_dead_letter:
-        oldest_ms = now_ms - queue.settings.max_age_ms - Ages(queue.settings.max_age_ms).step_ms - RECHECK_MS
+        step_ms = max(queue.age_step_ms, Ages(queue.settings.max_age_ms).step_ms)
+        oldest_ms = now_ms - queue.settings.max_age_ms - step_ms - RECHECK_MS
         tried = {m.offset for m in queue.keepers()[0].messages.values() if m.attempts}
         for offset in _kept(queue) - tried:
-            if queue.stored[offset].time_ms < oldest_ms:
+            if max(queue.stored[offset].time_ms, queue.aging_since_ms) < oldest_ms:
                 raise Violation("I13", f"{queue.name} {offset} of {queue.stored[offset].time_ms} is there at {now_ms}")
 
 

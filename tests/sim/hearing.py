@@ -71,7 +71,7 @@ def _check_leads_somewhere(shadow: Shadow, fact: Fact) -> None:
 
 def _note_change(shadow: Shadow, fact: Altered | GroupAltered | GroupStateSet) -> None:
     if isinstance(fact, Altered):
-        shadow.queues[fact.queue].settings = fact.settings
+        shadow.queues[fact.queue].take_settings(fact.settings, fact.time_ms)
     elif isinstance(fact, GroupAltered):
         shadow.queues[fact.queue].groups[fact.group].settings = fact.settings
     else:

@@ -130,7 +130,7 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
         settings["dedup_count_max"] = rng.choice([1, 5, 20, 100_000])
     if name in "bm" and rng.random() < 0.4:
         settings |= {"rate_per_s": rng.choice([2.5, 40.0, 700.0]), "rate_burst": rng.choice([1, 3, 20])}
-    settings |= _draw_bounds(rng, name)
+    settings |= draw_bounds(rng, name)
     if name == "e":
         settings["ephemeral"] = True
     if name in "bme" and rng.random() < 0.5:
@@ -170,7 +170,8 @@ def draw_rule(rng: random.Random, kind: str) -> tuple[str, dict[str, Any]]:
     return rng.choice(ROUTING_KEYS), {}
 
 
-def _draw_bounds(rng: random.Random, name: str) -> dict[str, Any]:
+def draw_bounds(rng: random.Random, name: str) -> dict[str, Any]:
+    """Return bounds for a queue of this name, in time or in number."""
     bounds: dict[str, Any] = {}
     if rng.random() < 0.2:
         bounds["max_age_ms"] = rng.choice([1000, 20_000, 100_000])

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tests.sim.bodies import key_of
 from tests.sim.exchanges import Way
 
+from penstock.core.ages import Ages
 from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
 
 SCHEDULED_MARK = 1 << 62
@@ -288,6 +289,22 @@ class ShadowQueue:
     filled_otherwise: bool = False
     """True once more was needed of it than was published while there was room: something was put in that no bound
     applies to, or a group begins, or goes on after another ended, that needs what the others are done with."""
+
+    aging_since_ms: int = 0
+    """Before it no message had a greatest age here."""
+    age_step_ms: int = 0
+    """The coarsest step in which its messages' ages were ever noted."""
+
+    def take_settings(self, settings: QueueSettings, time_ms: int) -> None:
+        """It was altered."""
+        before, self.settings = self.settings, settings
+        bounds = (settings.max_messages, settings.overflow, settings.overflow_dead_letter)
+        if bounds != (before.max_messages, before.overflow, before.overflow_dead_letter):
+            self.filled_otherwise = True
+        if settings.max_age_ms:
+            self.age_step_ms = max(self.age_step_ms, Ages(settings.max_age_ms).step_ms)
+            if not before.max_age_ms:
+                self.aging_since_ms = time_ms
 
     def __post_init__(self) -> None:
         self.add_group(self.default, "", GroupSettings(), self.next_offset)

@@ -150,6 +150,11 @@ def alter(
     memory_bytes_max: Annotated[int | None, typer.Option(help="The bound of a queue in memory.")] = None,
     rate: RateOption = None,
     rate_burst: RateBurst = None,
+    max_messages: Annotated[int | None, typer.Option(help="The most messages it holds; 0 for any.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="The most bytes of such messages; 0 for any.")] = None,
+    max_age: Annotated[float | None, typer.Option(help="Seconds until what nobody took is dropped; 0: never.")] = None,
+    overflow: Annotated[Overflow | None, typer.Option(help="What happens at its bound.")] = None,
+    overflow_dead_letter: Annotated[bool | None, typer.Option(help="What is dropped becomes a dead letter.")] = None,
     alarm_messages: Annotated[int | None, typer.Option(help="How many messages raise an alarm; 0 for none.")] = None,
     alarm_age: Annotated[float | None, typer.Option(help="Seconds its oldest message may wait; 0 for any.")] = None,
     expires: Annotated[
@@ -158,7 +163,7 @@ def alter(
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
-    """Give a living queue other settings. They hold from the next hand-out and the next failure on."""
+    """Give a living queue other settings. They hold from the next hand-out, failure and publish on."""
 
     async def go(client: "Client") -> dict[str, tuple[Any, Any]]:
         return await client.queue(queue).alter(
@@ -169,6 +174,11 @@ def alter(
             memory_bytes_max=memory_bytes_max,
             rate=rate_of(rate),
             rate_burst=rate_burst,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            max_age=max_age,
+            overflow=overflow and overflow.value.replace("-", "_"),
+            overflow_dead_letter=overflow_dead_letter,
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
             expires=expires,

@@ -265,10 +265,10 @@ class Broker:
             case Altered():
                 queue = self.queues[fact.queue]
                 was_used = queue.settings.expires_ms == fact.settings.expires_ms
-                queue.settings = fact.settings
-                queue.group.take_rate()
+                queue.take_settings(fact.settings, fact.time_ms)
                 self._watch(queue)
                 self._relieve(queue)
+                self._look_at_ages(queue)
                 if not was_used:
                     self._watch_use(queue)
             case GroupAltered():

@@ -107,10 +107,11 @@ def _check_dead_letters_end(broker: Broker, name: str, settings: QueueSettings) 
         )
 
 
-def alter(broker: Broker, queue: Queue, changes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def alter(broker: Broker, queue: Queue, changes: dict[str, Any], now_ms: int) -> dict[str, tuple[Any, Any]]:
     """Give a living queue other settings; return each that changed with its value before and after.
 
-    They hold from the next hand-out and the next failure on. Raises Refused (bad-setting).
+    They hold from the next hand-out, failure and publish on; what is there counts as published now where it had no
+    greatest age before. Raises Refused (bad-setting).
     """
     for name in changes:
         if name not in ALTERABLE:
@@ -122,7 +123,7 @@ def alter(broker: Broker, queue: Queue, changes: dict[str, Any]) -> dict[str, tu
     _check_dead_letters_end(broker, queue.name, settings)
     changed = changes_between(queue.settings.as_map(), settings.as_map())
     if changed:
-        broker.emit(not settings.ephemeral, Altered(queue.number, settings))
+        broker.emit(not settings.ephemeral, Altered(queue.number, settings, now_ms))
         broker.ready_groups |= dict.fromkeys(queue.groups.values())
     return changed
 

@@ -407,6 +407,7 @@ class Altered(NamedTuple):
 
     queue: int
     settings: QueueSettings
+    time_ms: int
 
 
 class GroupAltered(NamedTuple):

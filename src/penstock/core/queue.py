@@ -141,6 +141,18 @@ class Queue:
         self.usage: Usage | None = None
         """Not None: it ends when nobody uses it."""
 
+    def take_settings(self, settings: QueueSettings, time_ms: int) -> None:
+        """Have other settings from now on: those that may be altered."""
+        before, self.settings = self.settings, settings
+        self.is_judged = settings.judges
+        self.group.take_rate()
+        if settings.max_age_ms != before.max_age_ms:
+            ages, self.ages = self.ages, Ages(settings.max_age_ms) if settings.max_age_ms else None
+            if self.ages is not None and ages is not None:
+                self.ages.restore(ages.state())
+            elif self.ages is not None:  # nobody noted how old these are
+                self.ages.note(self.log.start_offset, time_ms)
+
     @property
     def dead_letter_name(self) -> str:
         """The queue that its dead letters go to."""

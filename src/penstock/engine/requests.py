@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.core import definitions, delivery, fanout, groups, lifetimes, publishing, settling
 from penstock.core.bounds import waiting_count
 from penstock.core.group import Group
+from penstock.core.intake import look_at_bounds
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
 from penstock.core.session import Session
@@ -63,8 +64,11 @@ def _queue_declare(call: Call) -> dict[str, Any]:
 
 
 def _queue_alter(call: Call) -> dict[str, Any]:
-    queue = definitions.find_queue(call.engine.broker, call.arguments.text("queue", None))
-    return {"changed": definitions.alter(call.engine.broker, queue, call.arguments.rest())}
+    broker = call.engine.broker
+    queue = definitions.find_queue(broker, call.arguments.text("queue", None))
+    changed = definitions.alter(broker, queue, call.arguments.rest(), call.now_ms)
+    look_at_bounds(broker, queue)
+    return {"changed": changed}
 
 
 def _canonical_settings(name: str, settings: QueueSettings) -> QueueSettings:

@@ -195,14 +195,14 @@ def test_a_living_queue_gets_other_settings(core: Core) -> None:
     queue = core.queue(backoff_min_ms=0, backoff_max_ms=0)
     worker = core.fill(queue, 1)
     core.consume(worker, queue)
-    changed = definitions.alter(core.broker, queue, {"max_failures": 1, "lease_ms": 777, "backoff_min_ms": 0})
+    changed = definitions.alter(core.broker, queue, {"max_failures": 1, "lease_ms": 777, "backoff_min_ms": 0}, 0)
     assert changed == {"max_failures": (5, 1), "lease_ms": (30_000, 777)}
     [delivery] = core.dispatch()
     assert delivery.lease_ms == 777
     core.settle(worker, 2, (1, 1))
     assert len(core.broker.dying) == 1
     core.facts.clear()
-    assert definitions.alter(core.broker, queue, {"max_failures": 1}) == {}
+    assert definitions.alter(core.broker, queue, {"max_failures": 1}, 0) == {}
     assert core.facts == []
 
 
@@ -212,7 +212,7 @@ def test_a_living_queue_gets_other_settings(core: Core) -> None:
 )
 def test_what_cannot_be_altered_is_named(core: Core, changes: dict[str, object], named: str) -> None:
     with pytest.raises(Refused) as refused:
-        definitions.alter(core.broker, core.queue(), changes)
+        definitions.alter(core.broker, core.queue(), changes, 0)
     assert refused.value.refusal.code == "bad-setting"
     assert named in refused.value.refusal.message
 
@@ -225,7 +225,7 @@ def test_dead_letters_that_would_come_back_are_refused_with_their_way(core: Core
     end = core.queue("c", dead_letter="c")
     assert end.dead_letter_name == "c", "naming itself it has none"
     with pytest.raises(Refused, match="come back"):
-        definitions.alter(core.broker, end, {"dead_letter": "a"})
+        definitions.alter(core.broker, end, {"dead_letter": "a"}, 0)
     core.queue("x", dead_letter="y")
     with pytest.raises(Refused, match="come back"):
         core.queue("y", dead_letter="x")

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core, offsets
 
-from penstock.core import delivery, dropping, overflow, settling
+from penstock.core import definitions, delivery, dropping, overflow, settling
 from penstock.core.definitions import describe
 from penstock.core.facts import Discarded
 from penstock.core.groups import delete_group
+from penstock.core.intake import look_at_bounds
 from penstock.core.queue import Queue
 from penstock.core.values import (
     ACK,
@@ -329,3 +330,58 @@ def test_a_dead_letter_queue_that_nobody_declared_has_the_bounds_of_the_broker(c
     settings = overflow.dead_letter_queue(core.broker, queue, core.now_ms, 100).settings
     assert (settings.max_messages, settings.overflow, settings.lease_ms) == (7, "drop_oldest", 500)
     assert (settings.max_failures, settings.dead_letter) == (0, "jobs.dead")
+
+
+# Bounds that are altered
+
+
+def alter(core: Core, queue: Queue, **changes: Any) -> None:
+    definitions.alter(core.broker, queue, changes, core.now_ms)
+    look_at_bounds(core.broker, queue)
+
+
+def test_a_lower_bound_is_kept_at_once(core: Core) -> None:
+    queue = core.queue()
+    core.fill(queue, 4, 4)
+    alter(core, queue, max_messages=3, overflow="drop_oldest")
+    assert dropped(core) == [(0, 5)]
+    core.fill(queue, 2)
+    assert dropped(core) == [(0, 5), (5, 7)]
+    alter(core, queue, max_messages=0)
+    core.fill(queue, 9)
+    assert queue.group.open_count == 12
+
+
+def test_a_queue_altered_to_have_no_room_holds_confirms_and_one_with_room_lets_them_go(core: Core) -> None:
+    queue = core.queue()
+    core.fill(queue, 4)
+    alter(core, queue, max_messages=3)
+    assert queue in core.broker.full_queues
+    alter(core, queue, max_messages=4)
+    assert queue in core.broker.relieved_queues
+
+
+def test_what_was_there_before_an_age_is_as_old_as_the_alteration(core: Core) -> None:
+    queue = core.queue()
+    core.fill(queue, 2)
+    pass_time(core, 50_000)
+    alter(core, queue, max_age_ms=12_800)
+    pass_time(core, 12_799)
+    assert not dropped(core)
+    pass_time(core, 101)
+    assert dropped(core) == [(0, 2)]
+
+
+def test_an_age_is_made_shorter_longer_and_taken_away(core: Core) -> None:
+    queue = core.queue(max_age_ms=12_800)
+    core.fill(queue, 1)
+    pass_time(core, 5_000)
+    alter(core, queue, max_age_ms=4_000)
+    pass_time(core, 0)
+    assert dropped(core) == [(0, 1)]
+    core.fill(queue, 1)
+    alter(core, queue, max_age_ms=100_000)
+    pass_time(core, 50_000)
+    alter(core, queue, max_age_ms=0)
+    pass_time(core, 500_000)
+    assert queue.group.open_count == 1

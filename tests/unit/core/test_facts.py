@@ -56,7 +56,7 @@ FACTS = st.one_of(
     st.builds(Deleted, U64),
     st.builds(GroupDeclared, U64, U64, st.text(), st.builds(GroupSettings, where=SELECTORS), U64, U64),
     st.builds(GroupDeleted, U64, U64),
-    st.builds(Altered, U64, st.builds(QueueSettings)),
+    st.builds(Altered, U64, st.builds(QueueSettings), U64),
     st.builds(GroupAltered, U64, U64, st.builds(GroupSettings)),
     st.builds(Held, U64, U64, U64, U64, U64),
     st.builds(Resumed, U64, U64, U64),

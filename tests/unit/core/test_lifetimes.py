@@ -177,15 +177,15 @@ def test_a_queue_that_a_schedule_publishes_to_lives_while_that_is_not_paused(cor
 def test_an_altered_expiry_begins_anew_and_none_ends_the_looking(core: Core, time: Time) -> None:
     queue = expiring(core)
     time.lets_pass(LIFE_MS - 1)
-    definitions.alter(core.broker, queue, {"expires_ms": 2 * LIFE_MS})
+    definitions.alter(core.broker, queue, {"expires_ms": 2 * LIFE_MS}, core.now_ms)
     time.lets_pass(2 * LIFE_MS - 1)
     assert not queue.deleted
-    definitions.alter(core.broker, queue, {"expires_ms": 0})
+    definitions.alter(core.broker, queue, {"expires_ms": 0}, core.now_ms)
     time.lets_pass(5 * LIFE_MS)
     assert not queue.deleted
     assert not core.broker.use_deadlines
-    definitions.alter(core.broker, queue, {"expires_ms": LIFE_MS})
-    definitions.alter(core.broker, queue, {"lease_ms": 1000})
+    definitions.alter(core.broker, queue, {"expires_ms": LIFE_MS}, core.now_ms)
+    definitions.alter(core.broker, queue, {"lease_ms": 1000}, core.now_ms)
     time.lets_pass(LIFE_MS)
     assert queue.deleted
 
@@ -248,7 +248,7 @@ def test_an_ephemeral_queue_is_in_memory_and_leaves_no_fact(core: Core) -> None:
     assert queue.number >= EPHEMERAL_NUMBERS_FROM <= queue.group.number
     groups.pause(core.broker, queue, True)
     groups.pause(core.broker, queue, False)
-    definitions.alter(core.broker, queue, {"lease_ms": 1000})
+    definitions.alter(core.broker, queue, {"lease_ms": 1000}, core.now_ms)
     core.consume(session, queue)
     settling.close_session(core.broker, session, False, core.now_ms)
     assert queue.deleted

@@ -220,14 +220,19 @@ class Queue:
         memory_bytes_max: int | None = None,
         rate: Rate | None = None,
         rate_burst: int | None = None,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+        max_age: float | None = None,
+        overflow: str | None = None,
+        overflow_dead_letter: bool | None = None,
         alarm_messages: int | None = None,
         alarm_age: float | None = None,
         expires: float | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
-        They hold from the next hand-out and the next failure on; nothing is lost. A ``rate`` of 0 takes the rate away;
-        with ``expires`` the time in which nobody uses it begins anew.
+        They hold from the next hand-out, failure and publish on; one that drops its oldest is brought to a lower bound
+        at once. A ``rate`` of 0 takes the rate away; with ``expires`` the time in which nobody uses it begins anew.
         """
         arguments: dict[str, Any] = {
             "lease_ms": None if lease is None else int(lease * 1000),
@@ -236,6 +241,11 @@ class Queue:
             "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
+            "max_messages": max_messages,
+            "max_bytes": max_bytes,
+            "max_age_ms": None if max_age is None else int(max_age * 1000),
+            "overflow": overflow,
+            "overflow_dead_letter": overflow_dead_letter,
             "alarm_messages": alarm_messages,
             "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
             "expires_ms": None if expires is None else int(expires * 1000),
