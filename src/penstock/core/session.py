@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from penstock.core.sieve import Choice
 from penstock.core.queue import Queue, Stream
 
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per delivery."""
 _REBUILD_ENTRIES_MIN: Final = 1024
 
 
@@ -294,17 +296,18 @@ class Session:
 
     def take(self, first_tag: int, end_tag: int) -> list[Taken]:
         """End the leases of these tags; return what was still held."""
-        index = bisect_right(self._tags, first_tag) - 1
-        if index >= 0:
-            lease = self.leases[index]
-            count = end_tag - first_tag
-            if lease.first_tag == first_tag and count < lease.count:  # the common case: from the front of one lease
+        low = bisect_right(self._tags, first_tag) - 1
+        lease, count = self.leases[low] if low >= 0 else None, end_tag - first_tag
+        if lease is not None and lease.first_tag == first_tag and count <= lease.count:
+            if count < lease.count:  # the common cases: from the front of one lease, and all of it
                 taken = self._end(lease, count)
-                lease.first_tag = self._tags[index] = end_tag
+                lease.first_tag = self._tags[low] = end_tag
                 lease.first += count
                 lease.count -= count
                 return [taken]
-        low, high = self._isolate(first_tag, end_tag)
+            high = low + 1
+        else:
+            low, high = self._isolate(first_tag, end_tag)
         ended = []
         for lease in self.leases[low:high]:
             ended.append(self._end(lease, lease.count))
@@ -347,7 +350,8 @@ class Session:
         consumer.leased_messages -= count
         consumer.leased_bytes -= count * lease.unit_bytes
         end = lease.first + count
-        return Taken(consumer, lease.first, end, lease.attempts, lease.failures, lease.started, lease.leased_at_ms)
+        part = (consumer, lease.first, end, lease.attempts, lease.failures, lease.started, lease.leased_at_ms)
+        return _new(Taken, part)
 
     def _isolate(self, first_tag: int, end_tag: int) -> tuple[int, int]:
         return self._split_at(first_tag), self._split_at(end_tag)

@@ -16,6 +16,8 @@ from penstock.engine.interface import DeliveryOut, StoredBlock
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
 
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per delivery."""
 READ_AHEAD_BYTES: Final = 1024 * 1024
 """Read at once when a delivery's block is not in memory: a backlog drains sequentially."""
 
@@ -60,7 +62,7 @@ class Outbox:
         if first != ref.first or end != ref.end:
             block = self._engine.codec.slice(block, first - ref.first, end - ref.first)
         self._engine.delivered += end - first
-        return DeliveryOut(consumer, attempt, failures, first_tag, first, time_ms, lease_ms, block, end - first)
+        return _new(DeliveryOut, (consumer, attempt, failures, first_tag, first, time_ms, lease_ms, block, end - first))
 
     def _send(self, ready: dict[int, list[DeliveryOut]]) -> None:
         for session, entries in ready.items():
