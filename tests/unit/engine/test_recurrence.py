@@ -130,6 +130,21 @@ def test_what_was_missed_while_down_follows_its_rule(
     assert shown(bench)["lost_count"] == lost
 
 
+def test_missed_firings_of_many_schedules_are_looked_for_over_several_turns(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrence, "LOOKUPS_PER_TURN", 15)
+    for number in range(5):
+        add(bench, name=f"tick-{number}")
+    bench.now_ms += 10 * MINUTE_MS + 1
+    bench.start()
+    counts = []
+    while (due_ms := bench.engine.next_due_ms()) is not None and due_ms <= bench.now_ms:
+        bench.engine.turn()
+        counts.append(sum(one.fired_count for one in bench.engine.broker.recurrings.by_name.values()))
+    assert counts == [2, 4, 5]
+
+
 def test_of_very_many_missed_firings_the_latest_are_made_up_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recurrence, "MISSED_MAX", 4)
     add(bench, missed="all")
