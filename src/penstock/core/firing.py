@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from penstock.core.bounds import is_overrun
 from penstock.core.broker import Broker
 from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
 from penstock.core.intake import look_at_bounds
@@ -52,8 +53,12 @@ def find(broker: Broker, name: str) -> Recurring:
 
 
 def fire(broker: Broker, one: Recurring, block: bytes, at_ms: int, next_ms: int, now_ms: int) -> None:
-    """Publish its message for the firing of ``at_ms``; if its queue is gone, the firing is lost, and counted."""
+    """Publish its message for the firing of ``at_ms``; if its queue is gone, or takes nothing any more from anyone, the
+    firing is lost, and counted.
+    """
     queue = broker.names.get(one.queue)
+    if queue is not None and queue.is_judged and is_overrun(queue):
+        queue = None
     with broker.recorder.together():
         if queue is not None:
             append_internal(broker, queue, block, now_ms)

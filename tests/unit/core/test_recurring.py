@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core
 
-from penstock.core import definitions, firing
+from penstock.core import bounds, definitions, firing
 from penstock.core.bounds import needed_messages
 from penstock.core.facts import Discarded, Fired, Published, RecurringAdded, decode, encode
 from penstock.core.recurring import NEVER, Recurring, Recurrings
@@ -126,3 +126,15 @@ def test_a_firing_into_a_full_queue_drops_the_oldest_where_that_is_the_rule(core
         firing.fire(core.broker, one, b"block", at_ms, at_ms + 60_000, at_ms)
     assert (one.fired_count, needed_messages(full)) == (3, 2)
     assert [type(fact) for fact in core.facts[-3:]] == [Published, Fired, Discarded]
+
+
+def test_a_firing_into_a_memory_queue_that_takes_nothing_any_more_is_lost_and_counted(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I13: nobody waits for its confirm, so nothing else would bound it."""
+    monkeypatch.setattr(bounds, "OVERRUN_BYTES", 10)
+    queue = core.queue("volatile", durable=False, memory_bytes_max=1024 * 1024)
+    one = added(core, queue="volatile")
+    for minute in range(5):
+        firing.fire(core.broker, one, bytes(512 * 1024), minute, minute + 1, minute)
+    assert (one.fired_count, one.lost_count, needed_messages(queue)) == (2, 3, 2)
