@@ -76,6 +76,14 @@ class ExchangeStream:
             else:
                 self.in_memory.append((first_sequence, end))
 
+    def between(self, first_sequence: int, end: int) -> ExchangeStream:
+        """Return what is known of these sequences: each question about one of them goes through all that is known."""
+        part = ExchangeStream()
+        part.last_sequence = self.last_sequence
+        for mine, theirs in ((part.gaps, self.gaps), (part.in_memory, self.in_memory)):
+            mine.extend(found for found in theirs if found[0] < end and found[1] > first_sequence)
+        return part
+
     def cuts(self, first_sequence: int, end: int) -> list[int]:
         """Where the outcome may change between these sequences, both ends included."""
         cuts = {first_sequence, end, min(max(first_sequence, self.last_sequence + 1), end)}

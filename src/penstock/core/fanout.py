@@ -210,8 +210,8 @@ class _Publish:
 
     def _again(self, stream: ExchangeStream) -> Iterator[Confirm]:
         """Say again what became of a block that was sent before: each stretch of it by its own outcome."""
-        cuts = stream.cuts(self._first, self._first + self._count)
-        for first, end in pairwise(cuts):
+        stream = stream.between(self._first, self._first + self._count)
+        for first, end in pairwise(stream.cuts(self._first, self._first + self._count)):
             if not stream.was_taken(first):
                 yield self._refused("sequence-order", first - self._first, end - first)
             else:

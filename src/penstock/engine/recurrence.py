@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 FIRINGS_PER_TURN: Final = 100
 """About 5 ms of work."""
 LOOKUPS_PER_TURN: Final = 200
-"""Missed firings looked for in one turn, but that those of one schedule are looked for at once: each takes a calendar 20
-to 60 us. With hundreds of schedules that fire every minute it held the loop for seconds after a night's downtime."""
+"""Missed firings looked for in one turn, but that those of one schedule are looked for at once: each takes a calendar
+20 to 60 us, and hundreds of schedules that fire every minute have missed hundreds of thousands in a night."""
 MISSED_MAX: Final = 1000
 """Missed firings that are looked for, and with ``missed="all"`` made up for: the latest. A line that fires every second
 missed 600,000 in a week, and no one wants those."""

@@ -37,3 +37,13 @@ def test_each_producer_has_a_stream_of_its_own() -> None:
     exchange.stream_of(1).advance(1, 5, SYNCED)
     assert exchange.stream_of(1).last_sequence == 5
     assert exchange.stream_of(2).last_sequence == 0
+
+
+def test_what_is_known_of_a_stretch_answers_for_it_as_the_whole_would() -> None:
+    stream = ExchangeStream()
+    for first in range(2, 2000, 3):
+        stream.advance(first, 2, MEMORY if first % 4 else SYNCED)
+    for first, end in ((1, 2), (500, 560), (1990, 2010), (2500, 2600)):
+        part = stream.between(first, end)
+        assert outcomes(part, first, end) == outcomes(stream, first, end)
+        assert len(part.gaps) + len(part.in_memory) <= end - first
