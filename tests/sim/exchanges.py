@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from tests.sim.violation import Violation
@@ -170,8 +171,14 @@ def _owner(rules: list[Rule], value: Any) -> list[Rule]:
     """The rule with the point that is next on the ring."""
     wanted = hash_of("" if value is None else str(value))
     points = sorted(
-        ((hash_of(f"{Destination(rule.kind, rule.number)!r} {rule.routing_key} {number}") - wanted) % (1 << 64), index)
+        ((_point(f"{Destination(rule.kind, rule.number)!r} {rule.routing_key}", number) - wanted) % (1 << 64), index)
         for index, rule in enumerate(rules)
         for number in range(int(rule.routing_key) * POINTS_PER_WEIGHT)
     )
     return [rules[points[0][1]]] if points else []
+
+
+def _point(name: str, number: int) -> int:
+    """Eight points are cut from one hash."""
+    start = number % 8 * 8
+    return int.from_bytes(blake2b(f"{name} {number // 8}".encode()).digest()[start : start + 8], "little")

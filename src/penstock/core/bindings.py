@@ -6,9 +6,10 @@ from bisect import bisect_right
 from typing import Any, NamedTuple
 
 from penstock.core.broker import Broker
-from penstock.core.exchange_settings import ExchangeSettings, check_binding, check_exchange_name
+from penstock.core.exchange_settings import CONSISTENT_HASH, ExchangeSettings, check_binding, check_exchange_name
 from penstock.core.exchanges import Binding, Exchange
 from penstock.core.facts import Bound, ExchangeDeclared, ExchangeDeleted, ExchangeFact, Unbound
+from penstock.core.hashring import WEIGHTS_MAX
 from penstock.core.matching import QUEUE, Destination
 from penstock.core.routing import leads_to
 from penstock.core.values import Refused, check_name
@@ -72,6 +73,8 @@ def bind(
         return BindOutcome(False, cycle)
     if broker.exchanges.binding_count >= bindings_max:
         raise Refused("limit-reached", f"there are {bindings_max} bindings already (limits.bindings_max)")
+    if exchange.settings.type == CONSISTENT_HASH:
+        _check_weights(exchange, binding)
     _decide(broker, Bound(*binding), destination.is_recorded)
     return BindOutcome(True, cycle)
 
@@ -128,6 +131,16 @@ def _describe_binding(broker: Broker, binding: Binding) -> dict[str, Any]:
 def _binding(exchange: Exchange, destination: Destination, routing_key: Any, arguments: Any) -> Binding:
     canonical = check_binding(exchange.settings, routing_key, arguments)
     return Binding(exchange.number, destination, routing_key, canonical)
+
+
+def _check_weights(exchange: Exchange, binding: Binding) -> None:
+    weights = sum(int(one.routing_key) for one in (*exchange.bindings, binding))
+    if weights > WEIGHTS_MAX:
+        raise Refused(
+            "limit-reached",
+            f"the weights of exchange {exchange.name!r} would add up to {weights}; at most {WEIGHTS_MAX}: give its"
+            " bindings smaller ones in the same proportion",
+        )
 
 
 def _decide(broker: Broker, fact: ExchangeFact, recorded: bool = True) -> None:

@@ -131,3 +131,15 @@ def test_facts_come_back_from_their_records_and_rebuild_the_same(core: Core) -> 
             rebuilt.apply(kept)
     found = {e.name: list(e.bindings) for e in rebuilt.by_number.values()}
     assert found == {e.name: list(e.bindings) for e in core.broker.exchanges.by_number.values()}
+
+
+def test_the_weights_of_one_exchange_are_bounded(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bindings, "WEIGHTS_MAX", 5)
+    core.queue("a")
+    core.queue("b")
+    shares = exchange(core, "shares", "consistent-hash")
+    assert bind(core, shares, "a", "3").created
+    with pytest.raises(Refused, match="add up to 6; at most 5"):
+        bind(core, shares, "b", "3")
+    assert bind(core, shares, "b", "2").created
+    assert not bind(core, shares, "a", "3").created

@@ -62,3 +62,14 @@ def test_an_item_may_have_several_entries() -> None:
     ring.add("b", "1", 1)
     ring.remove("a", "1")
     assert {ring.find(value) for value in VALUES} == {"a", "b"}
+
+
+def test_what_comes_and_goes_before_it_is_asked_leaves_no_trace() -> None:
+    ring, other = ring_of(a=1, b=1), ring_of(a=1, b=1)
+    other.find("x")
+    for one in (ring, other):
+        one.add("c", "1", 1)
+        one.remove("c", "1")
+        one.remove("b", "1")
+        one.add("b", "1", 1)
+    assert [ring.find(value) for value in VALUES] == [other.find(value) for value in VALUES]
