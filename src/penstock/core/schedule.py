@@ -246,8 +246,7 @@ class Schedule:
         """After recovery: find out what is due when."""
         wheel = self._wheel = Wheel(min([now_ms, *[min(chunk.columns[2]) for chunk in self._chunks]]))
         for chunk in self._chunks:
-            for due_ms, first_id in zip(chunk.columns[2], chunk.ids, strict=True):
-                wheel.add(due_ms, first_id)
+            wheel.fill(chunk.columns[2], chunk.ids)
 
     def next_ms(self) -> int | None:
         """When to look at it again; None when nothing waits."""

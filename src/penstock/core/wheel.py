@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Final
 
@@ -88,6 +89,18 @@ class Wheel:
     def add(self, due_ms: int, number: int) -> None:
         """Add an item."""
         self._put(due_ms, number, _LEVELS - 1)
+
+    def fill(self, dues_ms: Iterable[int], numbers: Iterable[int]) -> None:
+        """Add many items, in the order of their ids: it is what a recovery does with a million of them."""
+        base_ms, levels = self.base_ms, self._levels
+        for due_ms, number in zip(dues_ms, numbers, strict=True):
+            level = ((due_ms - base_ms).bit_length() - 1) // _BITS if due_ms > base_ms else 0
+            bucket = levels[level].get(due_ms >> level * _BITS) if level < _LEVELS else None
+            if bucket is not None and bucket.ids and bucket.ids[-1] < number:
+                bucket.ids.append(number)
+                bucket.dues.append(due_ms)
+            else:
+                self.add(due_ms, number)
 
     def remove(self, due_ms: int, number: int) -> None:
         """Take an item out that was added with this time."""

@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from penstock.engine.engine import Engine
     from penstock.storage.interface import RecoveredBatch
 
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""
 _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
 _MOVES: Final = frozenset({MOVED, SCHEDULED_MOVED, DUE_MOVED})
@@ -120,7 +122,7 @@ class Recovery:
                 _, _, _, count, number, first, producer, sequence, time_ms, due_ms = unpack_scheduled(payload)
                 queue = queues.get(number)
                 if queue is not None and position >= applied.get(number, 0):
-                    entry = Entry(first, count, due_ms, len(payload), position)
+                    entry = _new(Entry, (first, count, due_ms, len(payload), position))
                     broker.apply_scheduled(queue, entry, producer, sequence, time_ms)
             elif kind in _MOVES:
                 self._replay_moved(position, payload)

@@ -104,3 +104,23 @@ def test_a_wheel_that_is_behind_catches_up_in_order() -> None:
     for number in range(500):
         wheel.add(NOW_MS + (500 - number) * 7001, number)
     assert taken(wheel, NOW_MS + DAY_MS, 50) == list(range(499, -1, -1))
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.one_of(DELAYS, st.just(1 << 45))), max_size=60))
+def test_a_wheel_that_is_filled_at_once_is_as_one_that_was_filled_one_by_one(items: list[tuple[int, int]]) -> None:
+    dues_ms = [NOW_MS + delay_ms for _, delay_ms in items]
+    numbers = [number for number, _ in items]
+    filled, added = Wheel(NOW_MS), Wheel(NOW_MS)
+    filled.fill(dues_ms, numbers)
+    for due_ms, number in zip(dues_ms, numbers, strict=True):
+        added.add(due_ms, number)
+    end_ms = NOW_MS + (1 << 46)
+    assert (filled.next_ms(), taken(filled, end_ms)) == (added.next_ms(), taken(added, end_ms))
+
+
+def test_a_bucket_that_was_emptied_is_filled_again() -> None:
+    wheel = Wheel(NOW_MS)
+    wheel.add(NOW_MS + 5, 1)
+    wheel.remove(NOW_MS + 5, 1)
+    wheel.fill([NOW_MS + 5], [2])
+    assert taken(wheel, NOW_MS + 5) == [2]
