@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgpack
 import pytest
 from tests.integration.commands import Broker
 
@@ -40,6 +41,20 @@ async def client(test_broker: TestBroker) -> AsyncIterator[Client]:
             while not [one async for one in jobs.find(state="dead")]:
                 pass
             yield client
+
+
+async def test_what_no_consumer_can_read_is_found_and_peeked_at(client: Client) -> None:
+    """Whoever looks for broken messages must not fail at the first of them."""
+    broken = client.queue("broken")
+    await broken.declare()
+    extension = b"\x81\xa1x\xd6\x05abcd"
+    nonsense = msgpack.packb({"dead": {"queue": "jobs"}, "timestamp": "x"})
+    for properties in (extension, nonsense):
+        await client.publish("broken", (b"body", msgpack.packb("k"), b"\xc0", properties), 0)
+    found = [one async for one in broken.find()]
+    peeked = [one async for one in broken.peek()]
+    assert [(one.body, one.key, one.dead, one.timestamp) for one in found] == [(b"body", "k", None, None)] * 2
+    assert [(one.body, one.key, one.dead, one.timestamp) for one in peeked] == [(b"body", "k", None, None)] * 2
 
 
 async def test_all_of_a_queue_is_found_the_dead_last(client: Client) -> None:

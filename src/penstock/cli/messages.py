@@ -40,7 +40,7 @@ def message_map(message: "MessageView") -> dict[str, Any]:
         "correlation_id": message.correlation_id,
         "reply_to": message.reply_to,
         "timestamp": message.timestamp and message.timestamp.isoformat(timespec="milliseconds"),
-        "headers": message.headers,
+        "headers": plain_value(message.headers),
         "dead": message.dead and _dead_map(message.dead),
     }
     return shown | {name: value for name, value in optional.items() if value} | body_map(message.body)

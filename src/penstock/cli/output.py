@@ -26,8 +26,13 @@ def standard_output_is_terminal() -> bool:
 
 
 def print_json(value: object) -> None:
-    """Print one value as one line of JSON."""
-    print_text(json.dumps(value, ensure_ascii=False, default=str))
+    """Print one value as one line of JSON; what is no valid Unicode in it is escaped."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(value, default=str)
+    print_text(text)
 
 
 def print_text(text: str) -> None:

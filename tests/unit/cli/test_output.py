@@ -86,3 +86,8 @@ def test_every_error_code_has_an_exit_code(code: ErrorCode) -> None:
     assert exit_code in ExitCode
     assert exit_code != ExitCode.OK
     assert not advice or advice.endswith((".", "?"))
+
+
+def test_json_of_what_is_no_unicode_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"key": "\udcff"})
+    assert capsys.readouterr().out == '{"key": "\\udcff"}\n'

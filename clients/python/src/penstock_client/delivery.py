@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from penstock_client.message import Headers
 from penstock_client.wire.blocks import COLUMN_BODIES, Columns, block_columns, decode_block, decode_bodies
 from penstock_client.wire.entries import Delivery as Entry
+from penstock_client.wire.readable import readable_block
 
 if TYPE_CHECKING:
     from penstock_client.holdings import Holdings
@@ -42,6 +43,7 @@ class Failure(NamedTuple):
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Failure:
         """Return the failure in a map of the wire."""
+        _check(raw, attempt=int, consumer=str, reason=str)
         return cls(moment(raw["time_ms"]), raw["attempt"], raw["consumer"], raw["reason"], moment(raw["leased_at_ms"]))
 
 
@@ -61,16 +63,29 @@ class DeadLetter(NamedTuple):
 
     @classmethod
     def of(cls, raw: Any) -> DeadLetter | None:
-        """Return the provenance in a property of the wire; None when it is none."""
-        if not isinstance(raw, dict):
+        """Return the provenance in a property of the wire; None when it is none, but something a producer wrote."""
+        try:
+            if not isinstance(raw, dict):
+                return None
+            letter, earlier = cls._of(raw), raw.get("earlier")  # of one life before the broker tells
+            return letter._replace(earlier=cls._of(earlier)) if isinstance(earlier, dict) else letter
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return None
+
+    @classmethod
+    def _of(cls, raw: dict[str, Any]) -> DeadLetter:
+        _check(raw, queue=str, attempts=int, reason=str)
         failures = [Failure.of(failure) for failure in raw.get("failures", ())]
         published_at = moment(raw["published_at_ms"])
-        earlier = cls.of(raw.get("earlier"))
         group = raw.get("group", "")
-        return cls(
-            raw["queue"], raw.get("offset"), raw["attempts"], raw["reason"], failures, group, published_at, earlier
-        )
+        return cls(raw["queue"], raw.get("offset"), raw["attempts"], raw["reason"], failures, group, published_at, None)
+
+
+def _check(raw: dict[str, Any], **kinds: type) -> None:
+    """Raise KeyError or TypeError unless these are in a map of the wire, and are what they have to be."""
+    for name, kind in kinds.items():
+        if not isinstance(raw[name], kind):
+            raise TypeError(f"{name} is {raw[name]!r}, not {kind.__name__}")
 
 
 def moment(time_ms: int) -> datetime:
@@ -120,6 +135,11 @@ class Delivery(Run):
         self.clean = True
 
 
+def looked_at(entry: Entry, queue: str) -> Delivery:
+    """Return a run that was peeked at or found, never leased: also one that a consumer could not read."""
+    return Delivery(entry._replace(block=readable_block(entry.block)), queue, PEEKED)
+
+
 class Content:
     """What whoever sent a message put into it."""
 
@@ -165,8 +185,10 @@ class Content:
     @property
     def timestamp(self) -> datetime | None:
         """When it happened, as its producer said."""
-        value = self._properties.get("timestamp")
-        return None if value is None else moment(value)
+        try:
+            return moment(self._properties["timestamp"])
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):  # none, or none that is a time
+            return None
 
     def _text(self, name: str) -> str | None:
         """A property that is a text; None also where a producer that breaks the protocol wrote something else."""
@@ -226,7 +248,8 @@ class MessageView(Content):
     def attempt(self) -> int:
         """How often it was handed out, this time included and its lives before a redrive too."""
         earlier = self._properties.get("redriven")
-        return self._delivery.attempt + (int(earlier.get("attempts", 0)) if isinstance(earlier, dict) else 0)
+        before = earlier.get("attempts") if isinstance(earlier, dict) else 0
+        return self._delivery.attempt + (before if isinstance(before, int) else 0)
 
     @property
     def failures(self) -> int:

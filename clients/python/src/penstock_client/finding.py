@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock_client.delivery import PEEKED, Delivery, MessageView
+from penstock_client.delivery import MessageView, looked_at
 from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.frames import FrameType
 
@@ -37,7 +37,7 @@ class FoundMessage(MessageView):
         entry = Entry(
             0, raw["attempts"], raw["failures"], 0, 0, raw["offset"], raw["published_at_ms"], 0, 1, raw["block"]
         )
-        delivery = Delivery(entry, queue, PEEKED)
+        delivery = looked_at(entry, queue)
         super().__init__(delivery, 0, delivery.bodies[0])
         self.state: str = raw["state"]
         self.consumer: str = raw["consumer"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from penstock_client.delivery import PEEKED, Delivery, Failure, moment
+from penstock_client.delivery import Failure, looked_at, moment
 from penstock_client.received import ReceivedMessage
 from penstock_client.wire.entries import Delivery as Entry
 
@@ -35,7 +35,7 @@ class History(NamedTuple):
         entry = Entry(
             0, raw["attempts"], raw["failures"], 0, 0, raw["offset"], raw["published_at_ms"], 0, 1, raw["block"]
         )
-        delivery = Delivery(entry, raw["queue"], PEEKED)
+        delivery = looked_at(entry, raw["queue"])
         return cls(
             message=ReceivedMessage(delivery, 0, delivery.bodies[0]),
             group=raw["group"],

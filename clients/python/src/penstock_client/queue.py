@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 from penstock_client import holders
 from penstock_client.alarms import Alarm
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
-from penstock_client.delivery import PEEKED, Delivery
+from penstock_client.delivery import looked_at
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
 from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, seconds_of
@@ -498,7 +498,7 @@ class Queue:
             if not entries:
                 return
             for entry in entries:
-                delivery = Delivery(entry, self.name, PEEKED)
+                delivery = looked_at(entry, self.name)
                 for index, body in enumerate(delivery.bodies):
                     yield ReceivedMessage(delivery, index, body)
                 left -= len(delivery.bodies)

@@ -12,6 +12,7 @@ from penstock_client.wire import control
 from penstock_client.wire.blocks import decode_block
 from penstock_client.wire.entries import Delivery, decode_deliver
 from penstock_client.wire.frames import FrameType
+from penstock_client.wire.readable import readable_block
 
 if TYPE_CHECKING:
     from penstock_client.client import Client
@@ -49,7 +50,7 @@ async def scheduled_messages(client: Client, queue: str, first: int) -> AsyncIte
 
 
 def _messages(queue: str, entry: Delivery) -> list[ScheduledMessage]:
-    columns = decode_block(entry.block)
+    columns = decode_block(readable_block(entry.block))
     due_at, published_at = _time(entry.first_tag), _time(entry.published_at_ms)
     nothing = [None] * entry.count
     rows = zip(
