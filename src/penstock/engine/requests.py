@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core import definitions, delivery, fanout, groups, lifetimes, publishing, settling
 from penstock.core.bounds import waiting_count
+from penstock.core.finding import next_span
 from penstock.core.group import Group
 from penstock.core.intake import look_at_bounds
 from penstock.core.log import BlockRef
@@ -196,18 +197,15 @@ def _peek(call: Call) -> None:
     queue = group.queue
     if partition:
         raise Refused("bad-setting", f"queue {queue.name!r} has one partition, 0")
-    first = max(offset, queue.log.start_offset)
-    if first >= queue.log.visible:
-        call.engine.sinks[call.session.number].peeked(call.request, [])
-        return
-    blocks = [block for block in queue.log.blocks_from(first, bytes_max) if block.first < queue.log.visible]
-    missing = [block for block in blocks if call.engine.blocks.get(block.position) is None]
-    at_hand = {b.position: s for b in blocks if (s := call.engine.blocks.get(b.position)) is not None}
+    parts = _peek_parts(group, max(offset, queue.log.start_offset), count, bytes_max)
+    blocks = {block.position: block for block, _, _ in parts}
+    at_hand = {position: s for position in blocks if (s := call.engine.blocks.get(position)) is not None}
+    missing = [block for position, block in blocks.items() if position not in at_hand]
 
     def arrived(loaded: dict[int, StoredBlock]) -> None:
         sink = call.engine.sinks.get(call.session.number)
         if sink is not None:
-            sink.peeked(call.request, _peek_entries(call.engine, group, blocks, {**at_hand, **loaded}, first, count))
+            sink.peeked(call.request, _peek_entries(call.engine, group, parts, {**at_hand, **loaded}))
 
     if missing:
         call.engine.load(missing, arrived)
@@ -215,25 +213,34 @@ def _peek(call: Call) -> None:
         arrived({})
 
 
+def _peek_parts(group: Group, offset: int, count: int, bytes_max: int) -> list[tuple[BlockRef, int, int]]:
+    """Return parts of blocks (first, end) with up to ``count`` messages that the group is not done with, from an offset
+    on: those blocks alone are read.
+    """
+    parts: list[tuple[BlockRef, int, int]] = []
+    size_bytes = 0
+    while count and (span := next_span(group, offset, [], 0)) is not None:
+        block = group.queue.log.block_at(span.first)
+        if not parts or parts[-1][0].position != block.position:
+            size_bytes += block.size_bytes
+            if parts and size_bytes > bytes_max:
+                break
+        offset = min(span.end, block.end, span.first + count)
+        parts.append((block, span.first, offset))
+        count -= offset - span.first
+    return parts
+
+
 def _peek_entries(
-    engine: Engine, group: Group, blocks: list[BlockRef], stored: dict[int, StoredBlock], first: int, count: int
+    engine: Engine, group: Group, parts: list[tuple[BlockRef, int, int]], stored: dict[int, StoredBlock]
 ) -> list[DeliveryOut]:
-    """Up to ``count`` messages from ``first`` on that the group is not done with."""
     entries: list[DeliveryOut] = []
-    for block in blocks:
+    for block, first, end in parts:
         time_ms, data = stored[block.position]
-        offset = max(first, block.first)
-        while offset < block.end and count:
-            if not group.is_open(offset):
-                offset += 1
-                continue
-            run = group.outstanding.find(offset)
-            end = min(block.end, offset + count, run.end if run else group.untouched_until(offset))
-            attempts, failures = (run.attempts, run.failures) if run else (0, 0)
-            part = engine.codec.slice(data, offset - block.first, end - block.first)
-            entries.append(DeliveryOut(0, attempts, failures, 0, offset, time_ms, 0, part, end - offset))
-            count -= end - offset
-            offset = end
+        run = group.outstanding.find(first)
+        attempts, failures = (run.attempts, run.failures) if run else (0, 0)
+        one = engine.codec.slice(data, first - block.first, end - block.first)
+        entries.append(DeliveryOut(0, attempts, failures, 0, first, time_ms, 0, one, end - first))
     return entries
 
 

@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.unit.engine.harness import Bench
 
-from penstock.core.values import ACK
+from penstock.core.log import BlockRef
+from penstock.core.values import ACK, HOLD_MS_MAX
+from penstock.engine.interface import StoredBlock
 from penstock_client.wire import blocks
 
 U32 = 1 << 32
@@ -181,6 +184,33 @@ def test_peek_is_bounded_in_bytes_and_gives_at_least_one_block(bench: Bench) -> 
     """I13."""
     filled(bench)
     assert [offset for offset, _ in peek(bench, offset=4, bytes_max=1)] == [4, 5]
+
+
+def test_peek_reads_no_more_blocks_than_it_shows_messages_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(bench)
+    bench.start()
+    read: list[int] = []
+    load = bench.engine.load
+
+    def noted(wanted: list[BlockRef], done: Callable[[dict[int, StoredBlock]], None]) -> None:
+        read.extend(block.first for block in wanted)
+        load(wanted, done)
+
+    monkeypatch.setattr(bench.engine, "load", noted)
+    assert peek(bench, offset=4, count=1) == [(4, b"4")]
+    assert read == [4]
+
+
+def test_peek_finds_what_is_behind_much_that_is_done(bench: Bench) -> None:
+    """One stuck message keeps a backlog; it must not end who looks for what is behind it."""
+    bench.declare(lease_ms=HOLD_MS_MAX)
+    peer = bench.peer().open("jobs").consume("jobs", prefetch=3000)
+    for first in range(1, 2001, 100):
+        peer.publish(first, *[b"x" * 1000] * 100)
+        bench.work()
+    peer.settle(ACK, (2, 1999))
+    bench.work()
+    assert [offset for offset, _ in peek(bench)] == [0, 1999]
 
 
 def test_peek_reads_a_backlog_from_the_journal(bench: Bench) -> None:
