@@ -200,3 +200,26 @@ def test_the_commands_say_what_they_did(broker: Broker, queue: str) -> None:
     plain = broker.run("queue", "redrive", other, "--offset", "0")
     assert plain.exit_code != 0
     assert "no dead letter" in plain.stderr
+    assert broker.json("queue", "cancel", queue, "3", "--json") == {"queue": queue, "group": "", "cancelled": 3}
+    assert broker.json("queue", "edit", other, "0", "--body", "x", "--json")["replaced"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cancel", "jobs", "99999999999999999999"), "larger than 64 bits"),
+        (("cancel", "jobs", "--", "-1"), "OFFSET"),
+        (("declare", "jobs", "--max-messages", "99999999999999999999"), "larger than 64 bits"),
+        (("declare", "jobs", "--lease", "inf"), "not finite"),
+        (("declare", "jobs", "--lease", "nan"), "NaN"),
+        (("find", "jobs", "--since", "99999999999999d"), "is not a time"),
+        (("redrive", "jobs", "--rate", "-5/s"), "is no rate"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_in_a_line(
+    broker: Broker, arguments: tuple[str, ...], said: str
+) -> None:
+    done = broker.run("queue", *arguments)
+    assert (done.exit_code, done.stdout) == (64, b"")
+    assert said in done.stderr
+    assert "unexpected" not in done.stderr

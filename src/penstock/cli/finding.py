@@ -37,11 +37,11 @@ class State(StrEnum):
 def parse_moment(text: str) -> datetime:
     """Return the time of ``15m`` (ago), ``2026-11-25``, ``2026-11-25 22:31`` (local time) or one with an offset."""
     ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
     try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
         return datetime.fromisoformat(text.strip()).astimezone()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         expected = "a time such as 15m, 2h or 3d (ago), 2026-11-25 or 2026-11-25T22:31"
         raise typer.BadParameter(f"{text!r} is not {expected}") from error
 

@@ -52,6 +52,10 @@ RateOption = Annotated[
         metavar="RATE",
     ),
 ]
+TransferRate = Annotated[
+    str | None,
+    typer.Option("--rate", help="No faster than this: 100/s, 30/min.", show_default=False, metavar="RATE"),
+]
 RateBurst = Annotated[
     int | None,
     typer.Option(help="Of that, the most at once. [default: a tenth of a second's worth]", show_default=False),

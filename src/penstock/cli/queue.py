@@ -358,7 +358,7 @@ def resume(queue: QueueName, url: Url = DEFAULT_URL) -> None:
 @app.command(epilog="Example: penstock queue revoke jobs 1742 --failed")
 def revoke(
     queue: QueueName,
-    offset: Annotated[int, typer.Argument(help="The message's offset; see queue find --state leased.")],
+    offset: Annotated[int, typer.Argument(min=0, help="The message's offset; see queue find --state leased.")],
     group: Annotated[str, typer.Option(help="The group in which it is leased.")] = "",
     failed: Annotated[bool, typer.Option("--failed", help="Count a failure, instead of none.")] = False,
     url: Url = DEFAULT_URL,

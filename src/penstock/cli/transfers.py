@@ -8,7 +8,7 @@ import typer
 
 from penstock.cli import output
 from penstock.cli.exits import CommandError, ExitCode
-from penstock.cli.options import DEFAULT_URL, Json, QueueName, RateOption, Url, Where, rate_of
+from penstock.cli.options import DEFAULT_URL, Json, QueueName, TransferRate, Url, Where, rate_of
 from penstock.cli.session import run_with_client
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Group = Annotated[str, typer.Option(help="The group whose messages they are.")]
 Limit = Annotated[int, typer.Option(min=0, help="How many at most; 0 for all.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count what it would be, change nothing.")]
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="The queue they go to.", show_default=False)]
-Offset = Annotated[int, typer.Argument(metavar="OFFSET", help="The message's offset; see queue find.")]
+Offset = Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="The message's offset; see queue find.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,12 +35,17 @@ def register(app: typer.Typer) -> None:
 def redrive(
     queue: QueueName,
     offset: Annotated[
-        int | None, typer.Option(help="Only this dead letter: QUEUE is then the dead-letter queue.", show_default=False)
+        int | None,
+        typer.Option(
+            min=0,
+            help="Only this dead letter: QUEUE is then the dead-letter queue.",
+            show_default=False,
+        ),
     ] = None,
     limit: Limit = 0,
     where: Where = None,
     text: Text = None,
-    rate: RateOption = None,
+    rate: TransferRate = None,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -70,7 +75,7 @@ def move(
     where: Where = None,
     text: Text = None,
     limit: Limit = 0,
-    rate: RateOption = None,
+    rate: TransferRate = None,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -92,7 +97,7 @@ def copy(
     where: Where = None,
     text: Text = None,
     limit: Limit = 0,
-    rate: RateOption = None,
+    rate: TransferRate = None,
     dry_run: DryRun = False,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -140,10 +145,10 @@ def _transfer(
         output.print_text(f"  and {outcome.refused_count - len(outcome.refused)} more")
 
 
-def cancel(queue: QueueName, offset: Offset, group: Group = "", url: Url = DEFAULT_URL) -> None:
+def cancel(queue: QueueName, offset: Offset, group: Group = "", url: Url = DEFAULT_URL, json: Json = False) -> None:
     """Have a group be done with one message that nobody holds."""
     run_with_client(url, lambda client: client.queue(queue).cancel(offset, group=group))
-    output.print_text(f"message {offset} cancelled")
+    _print_one(queue, group, offset, "cancelled", json=json)
 
 
 def edit(
@@ -154,6 +159,7 @@ def edit(
         str | None, typer.Option(help="The new body. [default: standard input]", show_default=False)
     ] = None,
     url: Url = DEFAULT_URL,
+    json: Json = False,
 ) -> None:
     """Replace the body of one message that nobody holds, in one step. Key, headers and properties stay."""
     data = sys.stdin.buffer.read() if body is None else body.encode("utf-8", "surrogateescape")
@@ -181,4 +187,11 @@ def edit(
         )
 
     run_with_client(url, go)
-    output.print_text(f"message {offset} replaced")
+    _print_one(queue, group, offset, "replaced", json=json)
+
+
+def _print_one(queue: str, group: str, offset: int, done: str, *, json: bool) -> None:
+    if json:
+        output.print_json({"queue": queue, "group": group, done: offset})
+    else:
+        output.print_text(f"message {offset} {done}")

@@ -121,8 +121,8 @@ def finding(
         "where": where,
         "text": text,
         "key": key,
-        "since_ms": None if since is None else round(since.timestamp() * 1000),
-        "until_ms": None if until is None else round(until.timestamp() * 1000),
+        "since_ms": None if since is None else max(0, round(since.timestamp() * 1000)),
+        "until_ms": None if until is None else max(0, round(until.timestamp() * 1000)),
         "limit": limit,
     }
     return Finding(client, queue, arguments, [None, DEAD] if state is None else [state])

@@ -61,12 +61,20 @@ async def transfer_found(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Transferred:
-    """Do one thing to every message that was found, each in one step; with ``dry_run`` only count them."""
+    """Do one thing to every message that was found, each in one step; with ``dry_run`` only count them.
+
+    Raises ValueError for a ``rate`` that is none; None and 0 are no limit.
+    """
     pace = per_second(rate) if rate else 0.0
+    if not 0 <= pace < float("inf"):
+        raise ValueError(f"a rate is messages a second, above 0, not {rate!r}")
     size = BATCH_MAX if not pace else max(1, min(BATCH_MAX, int(pace / _BATCHES_PER_S)))
     outcome = Transferred(0, 0, [], 0)
+    wait_s = 0.0
     async for queue, offsets in _batches(found, size):
         if not dry_run:
+            await asyncio.sleep(wait_s)
+            wait_s = len(offsets) / pace if pace else 0.0
             reply = await _call(client, queue, group, action, offsets, target, None)
             refused = outcome.refused + [(offset, text) for offset, _, text in reply["refused"]]
             outcome = outcome._replace(
@@ -77,8 +85,6 @@ async def transfer_found(
         outcome = outcome._replace(found=outcome.found + len(offsets))
         if progress is not None:
             progress(outcome.found)
-        if pace and not dry_run:
-            await asyncio.sleep(len(offsets) / pace)
     return outcome
 
 
