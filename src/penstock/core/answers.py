@@ -15,9 +15,11 @@ def refusal(session: int, publication: Publication, code: str) -> Confirm:
 
 
 def resent(session: int, publication: Publication, stream: Stream) -> Confirm:
-    """Its first sequence was seen before: it was stored then, or refused, or it breaks the order."""
+    """Its first sequence was seen before: it was stored then, or refused, or it breaks the order. Refused is also what
+    was stored in part, by a queue that cut blocks then and was altered since.
+    """
     route, level, first_sequence, count, _ = publication
-    if first_sequence + count - 1 > stream.last_sequence or stream.was_refused(first_sequence):
+    if first_sequence + count - 1 > stream.last_sequence or stream.was_refused(first_sequence, count):
         return refusal(session, publication, "sequence-order")
     status, offset = kept_as(stream, first_sequence)
     return Confirm(session, route, status, level, "", first_sequence, count, offset)

@@ -53,7 +53,7 @@ class Stream:
         """Note a stored block."""
         end = first_sequence + count
         if first_sequence > self.last_sequence + 1:
-            self.gaps.append((self.last_sequence + 1, first_sequence))
+            self._note_gap(first_sequence)
         self.last_sequence = end - 1
         runs = self.runs
         if runs:
@@ -72,12 +72,23 @@ class Stream:
 
     def skip(self, first_sequence: int, count: int) -> None:
         """Note a block that was not stored and has used up its sequences."""
-        self.gaps.append((self.last_sequence + 1, first_sequence + count))
+        self._note_gap(first_sequence + count)
         self.last_sequence = first_sequence + count - 1
 
-    def was_refused(self, sequence: int) -> bool:
-        """True when a later sequence was stored and this one never: a re-send of it is no duplicate (I1)."""
-        return any(first <= sequence < end for first, end in self.gaps)
+    def _note_gap(self, end: int) -> None:
+        first = self.last_sequence + 1
+        if self.gaps and self.gaps[-1][1] == first:
+            first = self.gaps.pop()[0]
+        self.gaps.append((first, end))
+
+    def was_refused(self, sequence: int, count: int = 1) -> bool:
+        """True when a later sequence was stored and one of these never: a re-send of it is no duplicate (I1).
+
+        What is older than all the gaps that are remembered may have been in one that is not any more.
+        """
+        if len(self.gaps) == _STREAM_GAPS_MAX and sequence < self.gaps[0][0]:
+            return True
+        return any(first < sequence + count and sequence < end for first, end in self.gaps)
 
 
 class Queue:

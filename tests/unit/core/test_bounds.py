@@ -9,7 +9,7 @@ import pytest
 from tests.unit.core.harness import Core
 
 from penstock.core import bounds
-from penstock.core.definitions import describe, purge
+from penstock.core.definitions import alter, describe, purge
 from penstock.core.delivery import make_visible
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Overflowed, Published
 from penstock.core.queue import Queue
@@ -195,6 +195,16 @@ def test_what_was_rejected_is_stored_by_a_re_send_once_there_is_room(core: Core)
     publish(core, session, 1, 4)
     purge(core.broker, [queue.group])
     assert publish(core, session, 1, 4) == [(DUPLICATE, "", 1, 2, 0), (STORED, "", 3, 2, 2)]
+
+
+def test_a_block_that_was_stored_in_part_is_no_duplicate_after_its_queue_was_altered(core: Core) -> None:
+    """I1: its confirm was lost, and the queue does not cut blocks any more."""
+    queue, session = bounded(core, max_messages=5, overflow="reject")
+    publish(core, session, 1, 10)
+    alter(core.broker, queue, {"max_messages": 0, "overflow": "backpressure"}, core.now_ms)
+    publish(core, session, 11, 1)
+    assert publish(core, session, 1, 10) == [(REFUSED, "sequence-order", 1, 10, OFFSET_UNKNOWN)]
+    assert publish(core, session, 1, 5) == [(DUPLICATE, "", 1, 5, 0)]
 
 
 def test_a_queue_that_rejects_by_bytes_takes_none_larger_than_its_bound(core: Core) -> None:

@@ -24,6 +24,40 @@ def test_a_stream_remembers_what_it_refused() -> None:
     assert [sequence for sequence in range(1, 12) if stream.was_refused(sequence)] == [1, 2, 5, 6, 7, 8]
 
 
+def test_what_may_have_been_refused_longer_ago_than_is_remembered_is_no_duplicate() -> None:
+    """I1: rather sent twice than taken for stored."""
+    stream = Stream()
+    for sequence in range(2, 2 * 1100, 2):
+        stream.advance(sequence, 1, sequence)
+    assert stream.was_refused(1), "its gap is forgotten"
+    assert stream.was_refused(2)
+    kept_from = stream.gaps[0][0]
+    assert not stream.was_refused(kept_from + 1)
+
+
+def test_what_is_dropped_block_after_block_is_one_gap() -> None:
+    """I13: a queue that is full for long does not crowd out what else was refused."""
+    stream = Stream()
+    stream.advance(3, 1, 0)
+    for first in range(4, 4000, 2):
+        stream.skip(first, 1)
+    stream.advance(4100, 1, 1)
+    assert list(stream.gaps) == [(1, 3), (4, 4100)]
+
+
+def test_a_block_is_refused_when_any_of_it_was() -> None:
+    stream = Stream()
+    stream.advance(1, 5, 0)
+    stream.skip(6, 5)
+    stream.advance(11, 5, 5)
+    refused = [
+        (first, count)
+        for first, count in ((1, 5), (1, 6), (6, 1), (10, 3), (11, 5))
+        if stream.was_refused(first, count)
+    ]
+    assert refused == [(1, 6), (6, 1), (10, 3)]
+
+
 def test_a_stream_forgets_old_offsets_but_not_what_it_stored() -> None:
     """I13."""
     stream = Stream()
