@@ -41,6 +41,8 @@ def test_altering_says_what_changed(broker: Broker, queue: str) -> None:
     assert broker.json("queue", "alter", queue, "--rate", "10/s")["changed"] == {"rate_per_s": [None, 10]}
     assert broker.json("queue", "alter", queue, "--rate", "0")["changed"] == {"rate_per_s": [10, None]}
     assert broker.json("queue", "alter", queue, "--max-failures", "9")["changed"] == {"max_failures": [5, 9]}
+    window = broker.json("queue", "alter", queue, "--dedup-window", "0.0001")["changed"]
+    assert window == {"dedup_window_ms": [0, 1]}, "what is not 0 stays so"
     bounds = broker.json("queue", "alter", queue, "--max-messages", "5", "--overflow", "drop-oldest")["changed"]
     assert bounds == {"max_messages": [0, 5], "overflow": ["backpressure", "drop_oldest"]}
 

@@ -11,7 +11,7 @@ from tests.sim import exchange_actions
 from tests.sim.bodies import SELECTOR, block_of
 from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
-from tests.sim.options import GROUPS, QUEUES, Options, draw_bounds
+from tests.sim.options import GROUPS, QUEUES, Options, draw_bounds, draw_window
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.transacting import refusal
 from tests.sim.world import World
@@ -574,6 +574,8 @@ def alter(world: World) -> None:
         changes["expires_ms"] = world.rng.choice([0, 1000, 20_000])
     if world.rng.random() < 0.3:
         changes |= draw_bounds(world.rng, queue.name)
+    if world.rng.random() < 0.3 and world.options.deduplicates(queue.name):
+        changes |= draw_window(world.rng) if world.rng.random() < 0.7 else {"dedup_window_ms": 0}
     connection.alter(queue, changes)
 
 

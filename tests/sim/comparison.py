@@ -197,7 +197,7 @@ def _compare_ids(queue: Queue, mine: ShadowQueue) -> None:
     if queue.dedup is not None:
         digests, noted, _, _ = queue.dedup.columns()
         found = dict(zip(split_digests(digests), array("Q", noted), strict=True))
-    wanted = mine.known_ids(mine.ids[-1].time_ms) if mine.ids else {}
+    wanted = mine.known_ids(max(mine.ids[-1].time_ms, mine.ids_ms)) if mine.ids else {}
     _same("I9", f"{mine.name} message ids", found, wanted)
 
 

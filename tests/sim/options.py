@@ -126,8 +126,7 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
     if name == "m":
         settings |= {"durable": False, "memory_bytes_max": rng.choice([4096, 8192, 1 << 20])}
     if name in "am" and rng.random() < 0.5:
-        settings["dedup_window_ms"] = rng.choice([100, 5000, 40_000, 1 << 31])
-        settings["dedup_count_max"] = rng.choice([1, 5, 20, 100_000])
+        settings |= draw_window(rng)
     if name in "bm" and rng.random() < 0.4:
         settings |= {"rate_per_s": rng.choice([2.5, 40.0, 700.0]), "rate_burst": rng.choice([1, 3, 20])}
     settings |= draw_bounds(rng, name)
@@ -168,6 +167,14 @@ def draw_rule(rng: random.Random, kind: str) -> tuple[str, dict[str, Any]]:
             ]
         )
     return rng.choice(ROUTING_KEYS), {}
+
+
+def draw_window(rng: random.Random) -> dict[str, Any]:
+    """Return for how long and how many message ids are looked at."""
+    return {
+        "dedup_window_ms": rng.choice([100, 5000, 40_000, 1 << 31]),
+        "dedup_count_max": rng.choice([1, 5, 20, 100_000]),
+    }
 
 
 def draw_bounds(rng: random.Random, name: str) -> dict[str, Any]:

@@ -290,6 +290,8 @@ class ShadowQueue:
     """True once more was needed of it than was published while there was room: something was put in that no bound
     applies to, or a group begins, or goes on after another ended, that needs what the others are done with."""
 
+    ids_ms: int = 0
+    """When its window of message ids was last altered."""
     aging_since_ms: int = 0
     """Before it no message had a greatest age here."""
     age_step_ms: int = 0
@@ -299,6 +301,9 @@ class ShadowQueue:
         """It was altered."""
         before, self.settings = self.settings, settings
         bounds = (settings.max_messages, settings.overflow, settings.overflow_dead_letter)
+        if (settings.dedup_window_ms, settings.dedup_count_max) != (before.dedup_window_ms, before.dedup_count_max):
+            self._keep_ids(before, time_ms)
+            self._keep_ids(settings, time_ms)
         if bounds != (before.max_messages, before.overflow, before.overflow_dead_letter):
             self.filled_otherwise = True
         if settings.max_age_ms:
@@ -313,6 +318,12 @@ class ShadowQueue:
     def dead_letter_name(self) -> str:
         """Where its dead letters go."""
         return self.settings.dead_letter or f"{self.name}.dead"
+
+    def _keep_ids(self, settings: QueueSettings, now_ms: int) -> None:
+        """Another window begins: what counts in it of those that counted until now."""
+        latest = self.ids[-settings.dedup_count_max :]
+        self.ids = [one for one in latest if one.time_ms > now_ms - settings.dedup_window_ms]
+        self.ids_ms = now_ms
 
     def known_ids(self, now_ms: int) -> dict[bytes, int]:
         """Return the ids that count at this time, with their offsets."""

@@ -160,6 +160,10 @@ def alter(
     expires: Annotated[
         float | None, typer.Option(help="Seconds after which it is deleted when nobody uses it.", show_default=False)
     ] = None,
+    dedup_window: Annotated[
+        float | None, typer.Option(help="Seconds for which a message id is not stored twice; 0 for none.")
+    ] = None,
+    dedup_count_max: Annotated[int | None, typer.Option(help="The most message ids kept for that.")] = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -182,6 +186,8 @@ def alter(
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
             expires=expires,
+            dedup_window=dedup_window,
+            dedup_count_max=dedup_count_max,
         )
 
     changed = run_with_client(url, go)

@@ -112,6 +112,13 @@ class DedupWindow:
         if over > 0:
             self._forget(over)
 
+    def alter(self, window_ms: int, count_max: int, time_ms: int) -> None:
+        """Look at another window from now on: an id that counts in both counts on."""
+        self._forget_before(self.live_from(time_ms))
+        self.window_ms, self.count_max = window_ms, count_max
+        self._forget_before(self.live_from(time_ms))
+        self._forget(max(0, len(self._offsets) - count_max))
+
     def _forget_before(self, offset: int) -> None:
         self._forget(bisect_right(self._noted, offset - 1, self._gone) - self._gone)
 

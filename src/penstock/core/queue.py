@@ -142,8 +142,7 @@ class Queue:
         """None until a message was scheduled here."""
         self.deleted = False
         self.dedup: DedupWindow | None = None
-        if settings.dedup_window_ms:
-            self.dedup = DedupWindow(settings.dedup_window_ms, settings.dedup_count_max)
+        self._take_window(settings, created_at_ms)
         self.ages = Ages(settings.max_age_ms) if settings.max_age_ms else None
         self.dropped_newest = 0
         """Messages that found it full, since it was declared."""
@@ -157,12 +156,22 @@ class Queue:
         before, self.settings = self.settings, settings
         self.is_judged = settings.judges
         self.group.take_rate()
+        self._take_window(settings, time_ms)
         if settings.max_age_ms != before.max_age_ms:
             ages, self.ages = self.ages, Ages(settings.max_age_ms) if settings.max_age_ms else None
             if self.ages is not None and ages is not None:
                 self.ages.restore(ages.state())
             elif self.ages is not None:  # nobody noted how old these are
                 self.ages.note(self.log.start_offset, time_ms)
+
+    def _take_window(self, settings: QueueSettings, time_ms: int) -> None:
+        window = (settings.dedup_window_ms, settings.dedup_count_max)
+        if not settings.dedup_window_ms:
+            self.dedup = None
+        elif self.dedup is None:
+            self.dedup = DedupWindow(*window)
+        elif window != (self.dedup.window_ms, self.dedup.count_max):
+            self.dedup.alter(*window, time_ms)
 
     @property
     def dead_letter_name(self) -> str:

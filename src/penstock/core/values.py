@@ -170,6 +170,7 @@ ALTERABLE: Final = frozenset(
         *("lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"),
         *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms", "expires_ms"),
         *("max_messages", "max_bytes", "max_age_ms", "overflow", "overflow_dead_letter"),
+        *("dedup_window_ms", "dedup_count_max"),
     }
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them."""

@@ -135,3 +135,25 @@ def test_a_window_knows_what_a_list_of_everything_says(
 
 
 _digest: Callable[[int], bytes] = lambda number: digest_of(str(number))  # noqa: E731
+
+
+def test_an_id_that_counts_in_both_windows_counts_on() -> None:
+    window = DedupWindow(1000, 10)
+    for offset, (digest, time_ms) in enumerate(((A, 1000), (B, 1500), (C, 1900))):
+        window.note(offset, digest, time_ms)
+    window.alter(5000, 10, 2100)
+    assert known(window, 2100) == [None, 1, 2, None], "A had left the window"
+    assert known(window, 6499) == [None, 1, 2, None]
+    window.alter(300, 10, 2100)
+    assert known(window, 2100) == [None, None, 2, None]
+    assert len(window) == 1
+    assert known(window, 2200) == [None, None, None, None]
+
+
+def test_a_smaller_count_keeps_the_latest() -> None:
+    window = DedupWindow(1000, 10)
+    window.note(0, A + B + C, 1000)
+    window.alter(1000, 2, 1000)
+    assert known(window, 1000) == [None, 1, 2, None]
+    window.note(3, D, 1001)
+    assert known(window, 1001) == [None, None, 2, 3]

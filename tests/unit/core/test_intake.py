@@ -9,6 +9,7 @@ from tests.unit.core.harness import Core
 
 from penstock.core.bounds import OVERRUN_BYTES
 from penstock.core.dedup import DIGEST_BYTES, NO_ID, digest_of
+from penstock.core.definitions import alter
 from penstock.core.facts import Noted, Published, Repeated
 from penstock.core.session import Session
 from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
@@ -112,6 +113,20 @@ def test_a_re_send_of_duplicates_is_recognised_after_their_ids_are_forgotten(cor
     publish(core, session, 3, "b", "a")
     core.pass_time(5000)
     assert publish(core, session, 3, "b", "a") == [(DUPLICATE, "", 3, 1, 1), (DUPLICATE, "", 4, 1, 0)]
+
+
+def test_ids_are_looked_at_from_the_alteration_on(core: Core) -> None:
+    queue = core.queue()
+    session = core.session()
+    core.route(session, 1, "jobs")
+    block = encode_block([b"x"], properties=[{"message_id": "m"}])
+    core.publish(session, (1, 1), block=block)
+    alter(core.broker, queue, {"dedup_window_ms": 1000}, core.now_ms)
+    core.publish(session, (2, 1), (3, 1), block=block)
+    assert [(one.status, one.offset) for one in core.broker.confirms] == [(STORED, 0), (STORED, 1), (DUPLICATE, 1)]
+    alter(core.broker, queue, {"dedup_window_ms": 0}, core.now_ms)
+    core.publish(session, (4, 1), block=block)
+    assert (core.broker.confirms[-1].status, queue.dedup) == (STORED, None)
 
 
 def test_a_re_send_of_what_was_refused_is_refused_unless_its_id_is_known_by_now(core: Core) -> None:

@@ -13,7 +13,7 @@ from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import looked_at
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
-from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, seconds_of
+from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, milliseconds, seconds_of
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import read_reply
@@ -185,24 +185,24 @@ class Queue:
         """
         arguments: dict[str, Any] = {
             "durable": durable,
-            "lease_ms": None if lease is None else int(lease * 1000),
+            "lease_ms": None if lease is None else milliseconds(lease),
             "max_failures": max_failures,
-            "backoff_min_ms": None if backoff is None else int(backoff[0] * 1000),
-            "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
+            "backoff_min_ms": None if backoff is None else milliseconds(backoff[0]),
+            "backoff_max_ms": None if backoff is None else milliseconds(backoff[1]),
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
-            "dedup_window_ms": None if dedup_window is None else int(dedup_window * 1000),
+            "dedup_window_ms": None if dedup_window is None else milliseconds(dedup_window),
             "dedup_count_max": dedup_count_max,
             "rate_per_s": None if rate is None else per_second(rate),
             "rate_burst": rate_burst,
             "max_messages": max_messages,
             "max_bytes": max_bytes,
-            "max_age_ms": None if max_age is None else int(max_age * 1000),
+            "max_age_ms": None if max_age is None else milliseconds(max_age),
             "overflow": overflow,
             "overflow_dead_letter": overflow_dead_letter,
             "alarm_messages": alarm_messages,
-            "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
-            "expires_ms": None if expires is None else int(expires * 1000),
+            "alarm_age_ms": None if alarm_age is None else milliseconds(alarm_age),
+            "expires_ms": None if expires is None else milliseconds(expires),
             "ephemeral": ephemeral,
             "passive": passive or None,
         }
@@ -228,27 +228,32 @@ class Queue:
         alarm_messages: int | None = None,
         alarm_age: float | None = None,
         expires: float | None = None,
+        dedup_window: float | None = None,
+        dedup_count_max: int | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
         They hold from the next hand-out, failure and publish on; one that drops its oldest is brought to a lower bound
         at once. A ``rate`` of 0 takes the rate away; with ``expires`` the time in which nobody uses it begins anew.
+        An id that counts in the ``dedup_window`` before and in the new one goes on counting; with 0 none does.
         """
         arguments: dict[str, Any] = {
-            "lease_ms": None if lease is None else int(lease * 1000),
+            "lease_ms": None if lease is None else milliseconds(lease),
             "max_failures": max_failures,
-            "backoff_min_ms": None if backoff is None else int(backoff[0] * 1000),
-            "backoff_max_ms": None if backoff is None else int(backoff[1] * 1000),
+            "backoff_min_ms": None if backoff is None else milliseconds(backoff[0]),
+            "backoff_max_ms": None if backoff is None else milliseconds(backoff[1]),
             "dead_letter": dead_letter,
             "memory_bytes_max": memory_bytes_max,
             "max_messages": max_messages,
             "max_bytes": max_bytes,
-            "max_age_ms": None if max_age is None else int(max_age * 1000),
+            "max_age_ms": None if max_age is None else milliseconds(max_age),
             "overflow": overflow,
             "overflow_dead_letter": overflow_dead_letter,
             "alarm_messages": alarm_messages,
-            "alarm_age_ms": None if alarm_age is None else int(alarm_age * 1000),
-            "expires_ms": None if expires is None else int(expires * 1000),
+            "alarm_age_ms": None if alarm_age is None else milliseconds(alarm_age),
+            "expires_ms": None if expires is None else milliseconds(expires),
+            "dedup_window_ms": None if dedup_window is None else milliseconds(dedup_window),
+            "dedup_count_max": dedup_count_max,
         }
         given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
         reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
