@@ -103,7 +103,11 @@ def test_the_command_line_adds_shows_lists_pauses_resumes_and_removes(broker: Br
     assert b"30 2 * * *" in broker.run("schedule", "list").stdout
     assert b"clean up" in broker.run("schedule", "show", "nightly").stdout
     assert broker.json("schedule", "pause", "nightly") == {"schedule": "nightly", "done": "paused"}
-    assert broker.json("schedule", "list", "--prefix", "nightly")["paused"] is True
+    listed = broker.json("schedule", "list", "--prefix", "nightly")
+    assert listed["paused"] is True
+    assert "raw" not in listed
+    assert b"paused" in broker.run("schedule", "list").stdout
+    assert b"raw" not in broker.run("schedule", "show", "nightly").stdout
     assert b"resumed" in broker.run("schedule", "resume", "nightly").stdout
     broker.json("schedule", "remove", "nightly")
     assert broker.lines("schedule", "list", "--prefix", "nightly", "--json") == []

@@ -65,7 +65,7 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.BAD_NAME: (ExitCode.USAGE, "A name is 1 to 255 bytes of UTF-8 without control characters."),
     ErrorCode.SETTINGS_DIFFER: (
         ExitCode.CONFIG,
-        'Give the settings it has ("penstock queue show"), or delete it first.',
+        'Give the settings it has, which "show" tells, or delete it first.',
     ),
     ErrorCode.BAD_SETTING: (ExitCode.USAGE, ""),
     ErrorCode.QUEUE_DELETED: (ExitCode.NO_INPUT, ""),

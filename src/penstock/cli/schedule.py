@@ -86,7 +86,10 @@ def list_schedules(
         for info in infos:
             output.print_json(schedule_map(info))
         return
-    rows = [(i.name, i.cron, i.time_zone, i.queue, _time(i.next_at), i.fired, i.lost) for i in infos]
+    rows = [
+        (i.name, i.cron, i.time_zone, i.queue, "paused" if i.paused else _time(i.next_at), i.fired, i.lost)
+        for i in infos
+    ]
     output.print_table(("schedule", "cron", "time zone", "queue", "next", "fired", "lost"), rows)
 
 
@@ -98,6 +101,7 @@ def show(name: ScheduleName, url: Url = DEFAULT_URL, json: Json = False) -> None
         output.print_json(schedule_map(info))
         return
     shown = info._asdict() | {"body": body_text(info.body)}
+    del shown["raw"]
     shown |= {field: _time(shown[field]) for field in ("next_at", "last_at", "created_at")}
     output.print_facts((field.replace("_", " "), value) for field, value in shown.items())
 
@@ -126,6 +130,7 @@ def remove(name: ScheduleName, url: Url = DEFAULT_URL, json: Json = False) -> No
 def schedule_map(info: "ScheduleInfo") -> dict[str, Any]:
     """Return what JSON output shows of a schedule."""
     shown = info._asdict()
+    del shown["raw"]
     body = shown.pop("body")
     times = {field: shown[field] and shown[field].isoformat() for field in ("next_at", "last_at", "created_at")}
     return shown | times | body_map(body)

@@ -341,7 +341,9 @@ _PUBLISH_HELP: Final = {
     ErrorCode.QUEUE_FULL: "the queue is at its bound; it takes messages again when consumers have made room",
     ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
     ErrorCode.BAD_SETTING: "its delay or time to be delivered is not one the broker takes: at most 10 years ahead",
-    ErrorCode.UNSUPPORTED: "a queue in memory takes no messages to be delivered later",
+    ErrorCode.UNSUPPORTED: (
+        "messages to be delivered later are for queues on disk that do not deduplicate, and not for exchanges"
+    ),
     ErrorCode.WINDOW_EXCEEDED: "more unconfirmed messages than the broker's window",
 }
 
