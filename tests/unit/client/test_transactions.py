@@ -228,3 +228,28 @@ async def test_more_than_a_frame_carries_is_refused_here_and_leaves_the_connecti
         with pytest.raises(TransactionTooLarge, match=f"{PUBLISH_ENTRIES_MAX + 1} blocks"):
             await publish_to(PUBLISH_ENTRIES_MAX + 1)
     assert sent(peer) == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_answer_that_nobody_waits_for_any_more_gives_back_what_was_refused(
+    peer: ScriptedPeer, waits: bool
+) -> None:
+    peer.answers["transact"] = None
+    timeout_s = 0.05 if waits else 10
+    async with connect(peer.url, request_timeout=timeout_s) as client, client.queue("jobs").consume() as messages:
+        peer.last.deliver([b"a", b"b"])
+        first, second = await guarded(anext(messages)), await guarded(anext(messages))
+        committing = [asyncio.create_task(commit(client, [message])) for message in (first, second)]
+        await peer.until(lambda: len(sent(peer)) == 2)
+        if not waits:
+            for task in committing:
+                task.cancel()
+        await guarded(asyncio.gather(*committing, return_exceptions=True))
+        refused, committed = (frame.request for frame in peer.last.frames if frame.type == FrameType.TRANSACT)
+        peer.last.reply(refused, WireError(ErrorCode.DISK_FULL, "the disk is full"))
+        peer.last.reply(committed, {"placed": []})
+        await peer.until(lambda: peer.last.tags(Outcome.RELEASE))
+        assert peer.last.tags(Outcome.RELEASE) == [1]
+        await first.ack()
+        await second.ack()
+    assert peer.last.tags(Outcome.ACK) == []

@@ -11,8 +11,8 @@ its lease is extended as before, and other outcomes of it change nothing, until 
 
     open --tx.ack--> TRANSACTED --committed--> SETTLED
       ^                  |  |
-      +---rolled back----+  +--nobody knows--> SETTLED     it comes again only if it was not committed
-          or refused
+      +---rolled back----+  +--nobody waits for the answer any more--> SETTLED   once it comes; given back by then if
+          or refused                                                             it was refused
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from penstock_client.errors import (
 )
 from penstock_client.gathering import BLOCK_MESSAGES
 from penstock_client.groupstate import GroupAddress, State
-from penstock_client.holdings import tag_ranges
-from penstock_client.link import read_reply
+from penstock_client.holdings import Settling, tag_ranges
+from penstock_client.link import read_reply, reply_error
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes, encode_parts, prepare
 from penstock_client.producer import too_large
 from penstock_client.queue import Queue
-from penstock_client.wire.frames import FrameType
+from penstock_client.wire.entries import Outcome
+from penstock_client.wire.frames import Frame, FrameType
 from penstock_client.wire.limits import PUBLISH_ENTRIES_MAX, SETTLE_RANGES_MAX, STATE_WRITES_MAX
 from penstock_client.wire.transaction import StateWrite, encode_transaction
 
@@ -192,17 +193,18 @@ class Transaction:
 
     async def _send(self, link: Link, payload: bytes) -> list[list[list[int]]]:
         """Send it and return where its messages are; its acknowledged ones get their marks."""
+        asked = link.ask(FrameType.TRANSACT, payload)
         try:
             async with asyncio.timeout(self._client.request_timeout_s):
-                frame = await link.ask(FrameType.TRANSACT, payload)
+                frame = await asyncio.shield(asked)
         except (ConnectionLost, TimeoutError) as error:
-            _settle(self._held)
+            asked.add_done_callback(self._learn)
             raise TransactionUnknown(
                 f"whether the transaction was committed is not known: {str(error) or 'no answer in time'};"
                 " its messages are delivered again only if it was not"
             ) from error
         except BaseException:  # cancelled: it is with the broker, whatever becomes of the caller
-            _settle(self._held)
+            asked.add_done_callback(self._learn)
             raise
         try:
             reply = read_reply(frame)
@@ -211,6 +213,13 @@ class Transaction:
             raise
         _settle(self._held)
         return _placed(reply)
+
+    def _learn(self, asked: asyncio.Future[Frame]) -> None:
+        """The answer, or the loss of the connection, that nobody waits for any more."""
+        if asked.exception() is None and reply_error(asked.result()) is not None:
+            _release(self._held)
+        else:
+            _settle(self._held)
 
     def _writes(self) -> list[StateWrite]:
         writes = [write for address, state in self._states.items() for write in state.writes(address)]
@@ -295,6 +304,13 @@ def _give_back(held: Iterable[_Held]) -> None:
             delivery.marks[index] = mark
             if mark == HANDED and delivery.clean:
                 delivery.holdings.touched(delivery)
+
+
+def _release(held: Iterable[_Held]) -> None:
+    """The transaction was refused, and the application has gone on: the messages go back untried."""
+    for delivery, index, _ in held:
+        if delivery.marks[index] == TRANSACTED:
+            delivery.holdings.settle(delivery, index, Settling(Outcome.RELEASE))
 
 
 def _settle(held: Iterable[_Held]) -> None:
