@@ -42,6 +42,8 @@ def test_a_purge_takes_what_is_scheduled_when_told_to(broker: Broker, queue: str
     ("arguments", "exit_code", "said"),
     [
         (("--at", "noon"), ExitCode.USAGE, "'noon' is no time"),
+        (("--at", "0001-01-01"), ExitCode.USAGE, "'0001-01-01' is no time"),
+        (("--delay", "inf"), ExitCode.USAGE, "has no end"),
         (("--at", "2099-01-01", "--delay", "5"), ExitCode.USAGE, "exclude each other"),
         (("--delay", "1e9"), ExitCode.USAGE, "10 years"),
     ],

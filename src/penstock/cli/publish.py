@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -171,6 +172,8 @@ def publish(
         raise CommandError(ExitCode.USAGE, "--message-id names one message", "Give a single BODY with it.")
     if delay is not None and at is not None:
         raise CommandError(ExitCode.USAGE, "--delay and --at exclude each other", "Give one of them.")
+    if delay is not None and not isfinite(delay):
+        raise CommandError(ExitCode.USAGE, "--delay has no end", "Give seconds.")
     envelope = Envelope(key, parse_headers(header or []), message_id, content_type, delay, _time(at))
     as_json = json or not output.standard_output_is_terminal()
     publication = Publication(way, envelope, durability)
@@ -202,10 +205,13 @@ def parse_headers(given: list[str]) -> dict[str, str]:
 
 def _time(given: str | None) -> datetime | None:
     try:
-        return None if given is None else datetime.fromisoformat(given)
-    except ValueError:
+        found = None if given is None else datetime.fromisoformat(given)
+        if found is not None:
+            found.timestamp()  # the first and the last years have none
+    except (ValueError, OverflowError):
         advice = "Write it as 2026-12-24T18:00, with an offset such as Z or +01:00 where it is not local time."
         raise CommandError(ExitCode.USAGE, f"--at {given!r} is no time", advice) from None
+    return found
 
 
 def _publish_bodies(url: str, publication: Publication, bodies: list[bytes], *, as_json: bool) -> None:

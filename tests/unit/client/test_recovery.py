@@ -2,15 +2,26 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from tests.unit.client.peer import Answer, ScriptedPeer, guarded
 
-from penstock_client import ClientClosed, ConnectionLost, PenstockError, StaleDelivery, UnknownQueue, connect
+from penstock_client import (
+    BadSetting,
+    Client,
+    ClientClosed,
+    ConnectionLost,
+    PenstockError,
+    StaleDelivery,
+    UnknownQueue,
+    connect,
+)
 from penstock_client.wire.entries import Outcome
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import FrameType
+from penstock_client.wire.limits import CONTROL_BYTES_MAX
 
 
 async def test_unconfirmed_blocks_are_sent_again_unchanged_and_in_order(peer: ScriptedPeer) -> None:
@@ -304,3 +315,24 @@ async def test_a_consumer_that_ends_while_its_group_is_declared_again_is_not_beg
         peer.last.reply(declared.request, {"created": True})
         await guarded(client.status())
         assert peer.last.count(FrameType.CONSUME) == 0
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.schedule("s").add("* * * * *", "jobs", bytes(CONTROL_BYTES_MAX)),
+        lambda client: client.queue("jobs").consume(where="x" * CONTROL_BYTES_MAX).__aenter__(),
+        lambda client: client.queue("jobs").cancel_scheduled(1 << 64),
+        lambda client: client.queue("caf\udce9").info(),
+        lambda client: client.queue("caf\udce9").publish(b"x"),
+        lambda client: client.exchange("caf\udce9").publish("key", b"x"),
+    ],
+)
+async def test_what_no_request_can_carry_is_refused_here_and_leaves_the_connection_alone(
+    peer: ScriptedPeer, ask: Callable[[Client], Awaitable[object]]
+) -> None:
+    async with connect(peer.url) as client:
+        with pytest.raises(BadSetting):
+            await guarded(ask(client))
+        await guarded(client.queue("jobs").publish(b"after"))
+    assert len(peer.connections) == 1

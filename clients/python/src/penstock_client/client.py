@@ -28,7 +28,7 @@ from penstock_client.exchange import Exchange, ExchangeInfo
 from penstock_client.gathering import BLOCK_MESSAGES, Gathering, Singles, level_of
 from penstock_client.group import Group
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
-from penstock_client.link import Handlers, Link, open_link, read_reply
+from penstock_client.link import Handlers, Link, open_link, pack_arguments, read_reply
 from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
@@ -278,7 +278,7 @@ class Client:
 
     async def call(self, frame_type: int, arguments: dict[str, Any], *, once: bool = False) -> dict[str, Any]:
         """Send a named command; return its result. ``once``: do not repeat it over a new connection."""
-        return read_reply(await self.ask(frame_type, control.pack(arguments), once=once))
+        return read_reply(await self.ask(frame_type, pack_arguments(arguments), once=once))
 
     async def ask(self, frame_type: int, payload: bytes, *, once: bool = False) -> Frame:
         """Send a request and return its reply frame; repeated when the connection was lost, unless ``once``."""

@@ -8,12 +8,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
-from penstock_client.errors import ConnectionLost, ConnectionRefused, PenstockError, ProtocolViolation, again, error_of
+from penstock_client.errors import (
+    BadSetting,
+    ConnectionLost,
+    ConnectionRefused,
+    PenstockError,
+    ProtocolViolation,
+    again,
+    error_of,
+)
 from penstock_client.url import Address
 from penstock_client.wire import control
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import PREAMBLE, Frame, FrameReader, FrameType, encode_frame
-from penstock_client.wire.limits import FRAME_BYTES_MAX_BEFORE_READY, HEARTBEAT_MS_DEFAULT
+from penstock_client.wire.limits import CONTROL_BYTES_MAX, FRAME_BYTES_MAX_BEFORE_READY, HEARTBEAT_MS_DEFAULT
 
 VERSION: Final = "0.1.0"
 _CONTROL_REPLY_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -87,7 +95,7 @@ class Link(asyncio.Protocol):
 
     async def request(self, frame_type: int, arguments: dict[str, Any]) -> dict[str, Any]:
         """Send a control request and return the map of its reply. Raises what the broker refused it with."""
-        return read_reply(await self.ask(frame_type, control.pack(arguments)))
+        return read_reply(await self.ask(frame_type, pack_arguments(arguments)))
 
     async def handshake(self, name: str) -> None:
         """Introduce this client and authenticate. Raises ConnectionRefused or ConnectionLost."""
@@ -201,6 +209,19 @@ class Link(asyncio.Protocol):
             self._handlers.lost(self, error)
 
 
+def pack_arguments(arguments: dict[str, Any]) -> bytes:
+    """Return the arguments of a request for its frame. Raises BadSetting for what no broker reads: it would end the
+    connection, and that of the next attempt.
+    """
+    try:
+        payload = control.pack(arguments)
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise BadSetting(f"a request cannot carry this: {error}") from error
+    if len(payload) > CONTROL_BYTES_MAX:
+        raise BadSetting(f"a request of {len(payload)} bytes; at most {CONTROL_BYTES_MAX} are allowed")
+    return payload
+
+
 def read_reply(frame: Frame) -> dict[str, Any]:
     """Return the map of a reply frame; raises what it says was refused."""
     error = reply_error(frame)
@@ -259,4 +280,4 @@ def _discard(link: Link | None) -> None:
         link.abort(ConnectionLost("the connection was given up"))
 
 
-__all__ = ["Handlers", "Limits", "Link", "open_link", "read_reply", "reply_error"]
+__all__ = ["Handlers", "Limits", "Link", "open_link", "pack_arguments", "read_reply", "reply_error"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from penstock_client.errors import BodyTooLarge, PenstockError, PublishUnconfirmed, again, publish_error
-from penstock_client.link import reply_error
+from penstock_client.link import pack_arguments, reply_error
 from penstock_client.route import WINDOW_BYTES, WINDOW_MESSAGES, ConfirmSink, Outbound, Route, Stream, Window
 from penstock_client.ways import Target, Way, label_of, route_arguments
 from penstock_client.wire import control
@@ -107,9 +107,10 @@ class Producer:
             future.cancel()
 
     def route(self, target: Target) -> Route:
-        """Return the route to a queue, or through an exchange."""
+        """Return the route to a queue, or through an exchange. Raises BadSetting for what no route can be named."""
         route = self._routes.get(target)
         if route is None:
+            pack_arguments(route_arguments(target))
             if isinstance(target, Way) and len(self._by_number) >= self._routes_kept_max:
                 self._forget_idle_routes()
                 self._routes_kept_max = max(ROUTES_KEPT_MAX, 2 * len(self._by_number))

@@ -16,7 +16,7 @@ from penstock_client.gathering import level_of
 from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, milliseconds, seconds_of
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
-from penstock_client.link import read_reply
+from penstock_client.link import pack_arguments, read_reply
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages
 from penstock_client.outgoing import prepare
@@ -35,7 +35,6 @@ from penstock_client.transferring import (
     transfer_found,
     transfer_one,
 )
-from penstock_client.wire import control
 from penstock_client.wire.entries import decode_deliver
 from penstock_client.wire.frames import FrameType
 
@@ -496,7 +495,7 @@ class Queue:
         offset, left = start, count
         while left > 0:
             arguments = {"queue": self.name, "group": group, "offset": offset, "count": min(left, _PEEK_PAGE)}
-            frame = await self._client.ask(FrameType.PEEK, control.pack(arguments))
+            frame = await self._client.ask(FrameType.PEEK, pack_arguments(arguments))
             if frame.type != FrameType.PEEKED:
                 read_reply(frame)
             entries = decode_deliver(frame.payload)

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from penstock_client.link import read_reply
+from penstock_client.link import pack_arguments, read_reply
 from penstock_client.message import Headers
-from penstock_client.wire import control
 from penstock_client.wire.blocks import decode_block
 from penstock_client.wire.entries import Delivery, decode_deliver
 from penstock_client.wire.frames import FrameType
@@ -37,7 +36,7 @@ async def scheduled_messages(client: Client, queue: str, first: int) -> AsyncIte
     """Iterate over a queue's scheduled messages by id; what becomes due meanwhile is missing. Raises UnknownQueue."""
     while True:
         arguments = {"queue": queue, "first": first, "count": _PAGE}
-        frame = await client.ask(FrameType.SCHEDULED_PEEK, control.pack(arguments))
+        frame = await client.ask(FrameType.SCHEDULED_PEEK, pack_arguments(arguments))
         if frame.type != FrameType.PEEKED:
             read_reply(frame)
         entries = decode_deliver(frame.payload)
