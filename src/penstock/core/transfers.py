@@ -70,7 +70,7 @@ def _where(group: Group, offset: int) -> str:
 
 def _take(group: Group, offset: int) -> None:
     check_takeable(group, offset)
-    if not group.take_waiting(((offset, offset + 1),)):
+    if not group.is_untouched(offset) and not group.take_waiting(((offset, offset + 1),)):
         raise Refused(
             "message-leased", f"{_where(group, offset)} is with a consumer: wait for it, or revoke its lease first"
         )

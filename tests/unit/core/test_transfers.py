@@ -30,6 +30,15 @@ def test_what_is_cancelled_is_never_handed_out(core: Core, group: Group) -> None
     assert core.recorded(Discarded)[0] == Discarded(group.queue.number, group.number, CANCELLED, ((2, 3),))
 
 
+def test_what_nobody_was_handed_is_not_looked_for_among_what_waits(
+    core: Core, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand may wait for another attempt."""
+    monkeypatch.setattr(Group, "take_waiting", None)
+    transfers.cancel(core.broker, group, 2)
+    assert group.open_count == 4
+
+
 def test_what_a_consumer_holds_is_refused_until_its_lease_is_revoked(core: Core, group: Group) -> None:
     worker = core.session()
     core.consume(worker, group.queue, messages=1)
