@@ -7,7 +7,8 @@ or kept in its place (SEMANTICS 15). Everything else is, wherever it waits, for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
+from operator import itemgetter
 from typing import Final
 
 from penstock.core.ages import Ages
@@ -21,19 +22,22 @@ from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.storing import append_internal
 from penstock.core.values import DROP_OLDEST, DROPPED
 
+LOOKED_THROUGH_MAX: Final = 1_000
+"""Ranges of waiting messages that are looked through to drop one, about 0.5 ms. A hundred thousand, of a downstream
+that is gone, are looked through for a hundred at once: so much is the queue above its bound then."""
 RECHECK_MS: Final = 1_000
 """What is too old and leased is looked at again after this: it may have been given back."""
 
 
 def drop_oldest(broker: Broker, queue: Queue) -> None:
-    """Bring a queue back to its bound, as far as what is leased lets it.
+    """Bring a queue back to its bound, as far as what is leased lets it; a little later where that takes long.
 
     Where that goes to the dead letters, it is left to whoever has the blocks: see ``next_to_set_aside``.
     """
     count = excess_messages(queue)
     if count > 0 and _sets_aside(queue):
         broker.overfull_queues[queue] = None
-    elif count > 0:
+    elif count > 0 and count * LOOKED_THROUGH_MAX >= sum(group.waiting_range_count for group in queue.groups.values()):
         _drop(broker, queue, count, queue.log.next_offset)
 
 
@@ -59,20 +63,26 @@ def next_to_set_aside(queue: Queue, count_max: int) -> list[int]:
     return [offset for first, end in picked for offset in range(first, end)]
 
 
+def take_aside(queue: Queue, offsets: Sequence[int]) -> list[tuple[Group, int]]:
+    """Take those of these messages that nobody holds by now, from every group; the caller sets them aside at once."""
+    ranges = [(offset, offset + 1) for offset in offsets]
+    taken = [(group, part) for group in queue.keepers() for part in group.take_waiting(ranges)]
+    singles = [(group, offset) for group, (first, end) in taken for offset in range(first, end)]
+    return sorted(singles, key=itemgetter(1))
+
+
 def set_aside(broker: Broker, group: Group, offset: int, block: bytes, now_ms: int) -> None:
-    """Move a message to the dead letters, if nobody holds it by now: its copy and its end are in one batch (I14).
+    """Move a message that was taken to the dead letters: its copy and its end are in one batch (I14).
 
     ``block`` is the message alone with its provenance already in its properties.
     """
-    ranges = tuple(group.take_loose(offset, offset + 1))
-    if ranges:
-        queue = group.queue
-        target = dead_letter_queue(broker, queue, now_ms, queues_max=0)
-        with broker.recorder.together():
-            append_internal(broker, target, block, now_ms)
-            broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, ranges))
-            bound_dead_letters(broker, target)
-        broker.ready_groups[group] = None
+    queue = group.queue
+    target = dead_letter_queue(broker, queue, now_ms, queues_max=0)
+    with broker.recorder.together():
+        append_internal(broker, target, block, now_ms)
+        broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, ((offset, offset + 1),)))
+        bound_dead_letters(broker, target)
+    broker.ready_groups[group] = None
 
 
 def drop_aged(broker: Broker, now_ms: int) -> None:
@@ -123,14 +133,16 @@ def _drop(broker: Broker, queue: Queue, count_max: int, below: int) -> None:
     groups = queue.keepers()
     picked = _pick(groups, count_max, below)
     for group in groups:
-        taken = [part for first, end in picked for part in group.take_loose(first, end)]
+        taken = tuple(group.take_waiting(picked))
         if taken:
-            broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, tuple(sorted(taken))))
+            broker.emit(group.durable, Discarded(queue.number, group.number, DROPPED, taken))
             broker.ready_groups[group] = None
 
 
 def _pick(groups: Sequence[Group], count_max: int, below: int) -> list[OffsetRange]:
     """The first messages, in order, that wait in some group and are with a consumer of none."""
+    if len(groups) == 1:
+        return _pick_of_one(groups[0], count_max, below)
     loose, held = RangeSet(), RangeSet()
     for group in groups:
         waiting = RangeSet(group.loose_ranges())
@@ -146,4 +158,17 @@ def _pick(groups: Sequence[Group], count_max: int, below: int) -> list[OffsetRan
             if start < stop:
                 picked.append((start, stop))
                 count_max -= stop - start
+    return picked
+
+
+def _pick_of_one(group: Group, count_max: int, below: int) -> list[OffsetRange]:
+    """The same for a group that is alone: what waits is with nobody, and its ranges do not overlap."""
+    waiting = [part for part in group.loose_ranges() if part[0] < below]
+    picked: list[OffsetRange] = []
+    for first, end in nsmallest(count_max, waiting) if count_max < len(waiting) // 8 else sorted(waiting):
+        stop = min(end, below, first + count_max)
+        picked.append((first, stop))
+        count_max -= stop - first
+        if not count_max:
+            break
     return picked

@@ -439,7 +439,8 @@ class Group:
         """Take what nobody holds out of these ranges, the untouched messages included; return it, by offset."""
         wanted = RangeSet(ranges)
         returned, back = _without([(first, first, end) for first, end in self._returned], wanted)
-        self._returned = [(first, end) for _, first, end in returned]
+        if back:
+            self._returned = [(first, end) for _, first, end in returned]
         self._due, delayed = _without(self._due, wanted)
         self._tail, behind = _without(self._tail, wanted)
         self.returned_count -= _count(back)
@@ -460,6 +461,11 @@ class Group:
             ranges += [(max(run.first, self.index.next_look), run.end) for run in unseen if not run.dying]
             self.index.unseen_count = 0
         return (*sorted(ranges), *self.passed.gaps(self.next_offset, self.queue.log.next_offset))
+
+    @property
+    def waiting_range_count(self) -> int:
+        """In how many ranges messages wait to be handed out again: to take one of them all are looked through."""
+        return len(self._returned) + len(self._due) + len(self._tail)
 
     def loose_ranges(self) -> list[OffsetRange]:
         """Return where messages wait that nobody holds and that are not dying; not in order."""
@@ -503,10 +509,14 @@ class Group:
 def _without(
     heap: list[tuple[int, int, int]], wanted: RangeSet
 ) -> tuple[list[tuple[int, int, int]], list[OffsetRange]]:
-    """Return a heap without what is wanted, and that."""
-    kept: list[tuple[int, int, int]] = []
+    """Return a heap without what is wanted, and that. Most of a long one is passed over at the speed of a filter."""
+    low, high = (wanted.first, max(end for _, end in wanted)) if wanted else (0, 0)
+    touched = [entry for entry in heap if entry[1] < high and entry[2] > low]
+    if not touched:
+        return heap, []
+    kept = [entry for entry in heap if entry[1] >= high or entry[2] <= low]
     taken: list[OffsetRange] = []
-    for order, first, end in heap:
+    for order, first, end in touched:
         found = RangeSet(wanted.gaps(first, end)).gaps(first, end)
         taken += found
         kept += [(order, *gap) for gap in wanted.gaps(first, end)] if found else [(order, first, end)]

@@ -56,19 +56,25 @@ class SettingAside:
         return not self._busy
 
     def _set_aside_all(self, queue: Queue, offsets: list[int]) -> None:
+        get = self._engine.blocks.get
         refs = {offset: queue.log.block_at(offset) for offset in offsets}
-        missing = {ref.position: ref for ref in refs.values() if self._engine.blocks.get(ref.position) is None}
+        missing = {ref.position: ref for ref in refs.values() if get(ref.position) is None}
 
         def arrived(loaded: dict[int, StoredBlock]) -> None:
             self._loading = False
-            wanted = [] if queue.deleted else dropping.next_to_set_aside(queue, _SLICE_MESSAGES)
+            wanted = offsets
+            if loaded:
+                wanted = [] if queue.deleted else dropping.next_to_set_aside(queue, _SLICE_MESSAGES)
+            stored = {ref.position: loaded.get(ref.position) or get(ref.position) for ref in refs.values()}
+            there: dict[int, tuple[BlockRef, StoredBlock]] = {}
             for offset in wanted:
                 ref = refs.get(offset)
                 if ref is None:  # others have to go by now: in the next step
                     break
-                stored = loaded.get(ref.position) or self._engine.blocks.get(ref.position)
-                if stored is not None:  # else it was moved meanwhile, and is picked once more
-                    self._set_aside(queue, offset, ref, stored)
+                if (block := stored[ref.position]) is not None:  # else it was moved meanwhile, and is picked once more
+                    there[offset] = ref, block
+            for group, offset in dropping.take_aside(queue, list(there)):
+                self._set_aside(group, offset, *there[offset])
             self._engine.wake()
 
         if missing:
@@ -77,12 +83,10 @@ class SettingAside:
         else:
             arrived({})
 
-    def _set_aside(self, queue: Queue, offset: int, ref: BlockRef, stored: StoredBlock) -> None:
+    def _set_aside(self, group: Group, offset: int, ref: BlockRef, stored: StoredBlock) -> None:
         engine = self._engine
-        for group in queue.keepers():
-            if group.is_open(offset):
-                block = engine.codec.dead_letter(stored[1], offset - ref.first, _provenance(group, offset, stored[0]))
-                dropping.set_aside(engine.broker, group, offset, block, engine.clock_ms())
+        block = engine.codec.dead_letter(stored[1], offset - ref.first, _provenance(group, offset, stored[0]))
+        dropping.set_aside(engine.broker, group, offset, block, engine.clock_ms())
 
 
 def _provenance(group: Group, offset: int, published_at_ms: int) -> dict[str, Any]:

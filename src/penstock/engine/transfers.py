@@ -31,6 +31,8 @@ REFUSALS_MAX: Final = 100
 _SLICE_MESSAGES: Final = 100
 _SLICE_BYTES: Final = 1024 * 1024
 """Done at once: about 5 ms of work, and what is read for it."""
+_LOOKED_THROUGH_MAX: Final = 50_000
+"""Ranges of waiting messages looked through in one turn, about 10 ms: to take one of them costs a look at all."""
 _STAGED_BYTES_MAX: Final = 8 * 1024 * 1024
 """Copies that wait for the disk: past it the next slice waits for a commit."""
 
@@ -138,10 +140,14 @@ class Transfer:
     def _next_slice(self) -> tuple[list[int], list[BlockRef]]:
         offsets: list[int] = []
         missing: dict[int, BlockRef] = {}
-        size_bytes = 0
+        group = self._order.group
+        size_bytes = looked_through = 0
         while self._waiting and len(offsets) < _SLICE_MESSAGES and size_bytes < _SLICE_BYTES:
+            if looked_through > _LOOKED_THROUGH_MAX:
+                break
             offset = self._waiting.popleft()
             offsets.append(offset)
+            looked_through += 0 if group.is_untouched(offset) else group.waiting_range_count
             block = self._block_of(offset)
             if block is not None and self._engine.blocks.get(block.position) is None:
                 size_bytes += 0 if block.position in missing else block.size_bytes

@@ -40,6 +40,11 @@ def pass_time(core: Core, duration_ms: int) -> None:
     dropping.drop_aged(core.broker, core.now_ms)
 
 
+def set_aside(core: Core, queue: Queue, *offsets: int) -> None:
+    for group, offset in dropping.take_aside(queue, offsets):
+        dropping.set_aside(core.broker, group, offset, b"copy", core.now_ms)
+
+
 def test_the_oldest_leaves_when_there_is_no_room(core: Core) -> None:
     queue = oldest_queue(core)
     core.fill(queue, 3, 2, 4)
@@ -84,7 +89,7 @@ def test_what_waits_for_another_attempt_goes_first(core: Core) -> None:
     core.settle(worker, RELEASE, (2, 2))
     core.settle(worker, NACK, (3, 3), duration_ms=60_000)
     core.fill(queue, 3)
-    assert dropped(core) == [(1, 2), (2, 3), (3, 4)]
+    assert dropped(core) == [(1, 4)]
     assert (queue.group.returned_count, queue.group.delayed_count) == (0, 0)
     assert queue.group.open_count == 5
 
@@ -130,6 +135,26 @@ def test_what_nobody_took_in_time_is_dropped(core: Core) -> None:
     pass_time(core, 10_000)
     assert queue.group.open_count == 0
     assert core.broker.age_deadlines == []
+
+
+def test_a_queue_of_a_hundred_thousand_exceptions_drops_some_at_once(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is looked through to drop one: not with every publish."""
+    monkeypatch.setattr(dropping, "LOOKED_THROUGH_MAX", 10)
+    queue = oldest_queue(core, max_messages=100, max_failures=0)
+    worker = core.fill(queue, 100)
+    core.consume(worker, queue)
+    core.dispatch()
+    for tag in range(1, 101):
+        core.settle(worker, NACK, (tag, tag), duration_ms=60_000)
+    most = 0
+    for sequence in range(101, 141):
+        core.publish(worker, (sequence, 1))
+        most = max(most, queue.group.open_count)
+    assert most == 109
+    assert len(core.recorded(Discarded)) == 4
+    assert describe(core.broker, queue)["dropped"] == 36, "10, 9, 9 and 8: the fewer wait, the fewer at once"
 
 
 def test_what_is_leased_when_it_is_too_old_is_dropped_when_it_comes_back(core: Core) -> None:
@@ -211,7 +236,7 @@ def test_what_goes_to_the_dead_letters_is_left_to_who_has_the_blocks(core: Core)
     assert (dropped(core), list(core.broker.overfull_queues)) == ([], [queue])
     assert dropping.next_to_set_aside(queue, 1) == [0]
     assert dropping.next_to_set_aside(queue, 100) == [0, 1]
-    dropping.set_aside(core.broker, queue.group, 0, b"copy", core.now_ms)
+    set_aside(core, queue, 0)
     assert dropping.next_to_set_aside(queue, 100) == [1]
     assert core.broker.names["jobs.dead"].log.next_offset == 1
 
@@ -223,7 +248,7 @@ def test_what_is_held_by_then_is_not_set_aside(core: Core) -> None:
     assert dropping.next_to_set_aside(queue, 100) == [0]
     core.consume(worker, queue, messages=1)
     core.dispatch()
-    dropping.set_aside(core.broker, queue.group, 0, b"copy", core.now_ms)
+    set_aside(core, queue, 0)
     assert "jobs.dead" not in core.broker.names
     assert dropping.next_to_set_aside(queue, 100) == [1]
 
@@ -319,8 +344,7 @@ def test_what_is_dropped_as_oldest_makes_its_room_in_the_dead_letters(core: Core
     target = core.queue("jobs.dead", dead_letter="jobs.dead", max_messages=2, overflow="drop_oldest")
     queue = oldest_queue(core, 1, overflow_dead_letter=True)
     core.fill(queue, 5)
-    for offset in dropping.next_to_set_aside(queue, 10):
-        dropping.set_aside(core.broker, queue.group, offset, b"dead", core.now_ms)
+    set_aside(core, queue, *dropping.next_to_set_aside(queue, 10))
     assert (queue.group.open_count, target.group.open_count) == (1, 2)
 
 
