@@ -46,12 +46,18 @@ class Recurrence:
         return None if next_ms == NEVER else next_ms
 
     def turn(self, now_ms: int) -> None:
-        """Fire what is due, some at a time. Called while there are schedules."""
+        """Fire what is due, some at a time. Called while there are schedules.
+
+        One that the calendar cannot tell the next firing of is paused: the broker must start without it, too.
+        """
         broker = self._engine.broker
         if broker.recurrings.next_ms <= now_ms and not broker.storage_full:
             self._lookup_count = 0
             for one in broker.recurrings.due(now_ms)[:FIRINGS_PER_TURN]:
-                self._fire(one, now_ms, self.started_ms)
+                try:
+                    self._fire(one, now_ms, self.started_ms)
+                except Refused:  # the calendar does not know its time zone (any more): whoever resumes it is told
+                    firing.pause(broker, one, paused=True, next_ms=NEVER)
                 if self._lookup_count >= LOOKUPS_PER_TURN:
                     break
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tests.unit.engine.harness import Bench
 
-from penstock.core.values import ACK
+from penstock.core.values import ACK, Refused
 from penstock.engine import recurrence
 from penstock.engine import schedule_requests as module
 from penstock.engine.recovery import fingerprint
@@ -312,3 +312,32 @@ def test_a_broker_without_a_calendar_knows_no_recurring_schedules(bench: Bench) 
     bench.engine.calendar = None
     refusal = bench.peer().refusal("schedule_add", name="n", cron="* * * * *", queue="jobs", block=BLOCK)
     assert refusal.code == "unsupported"
+
+
+class ForgetfulCalendar(FinalCalendar):
+    """Knows no time zone any more."""
+
+    def next_ms(self, cron: str, zone: str, after_ms: int) -> int | None:
+        raise Refused("bad-setting", f"there is no time zone {zone!r}")
+
+    def previous_ms(self, cron: str, zone: str, before_ms: int) -> int | None:
+        return self.next_ms(cron, zone, before_ms)
+
+
+@pytest.mark.parametrize("missed", ["once", "skip", "all"])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_schedule_whose_time_zone_is_not_known_any_more_is_paused(bench: Bench, missed: str, restarted: bool) -> None:
+    add(bench, missed=missed)
+    calendar, bench.engine.calendar = bench.engine.calendar, ForgetfulCalendar()
+    bench.now_ms += 3 * MINUTE_MS
+    if restarted:
+        bench.start()
+        calendar, bench.engine.calendar = bench.engine.calendar, ForgetfulCalendar()
+    bench.work()
+    assert fired(bench) == []
+    assert shown(bench)["paused"]
+    assert "no time zone" in bench.peer().refusal("schedule_pause", name="tick", paused=False).message
+    bench.engine.calendar = calendar
+    bench.peer().call("schedule_pause", name="tick", paused=False)
+    bench.pass_time(MINUTE_MS)
+    assert fired(bench) == [(4, 0)]
