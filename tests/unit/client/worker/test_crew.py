@@ -453,3 +453,20 @@ async def test_an_answer_that_has_no_form_does_not_end_the_app(peer: ScriptedPee
     async with serving(app, peer):
         peer.last.deliver([b"one"], **columns)
         await peer.until(lambda: peer.last.tags(Outcome.ACK) + peer.last.tags(Outcome.NACK) == [1])
+
+
+async def test_a_handler_that_cancels_its_own_task_fails_its_message_and_the_work_goes_on(peer: ScriptedPeer) -> None:
+    app = App()
+
+    @app.worker("jobs", concurrency=1)
+    async def handle(body: bytes) -> None:
+        if body == b"cancel":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+    async with serving(app, peer):
+        peer.last.deliver([b"cancel", b"next"])
+        await peer.until(lambda: peer.last.tags(Outcome.ACK) == [2])
+        assert settled(peer, Outcome.NACK)[0].reason.startswith("RuntimeError: the handler ended with CancelledError")

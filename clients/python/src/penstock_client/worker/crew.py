@@ -101,6 +101,7 @@ class Crew:
         self._messages = queue.consume(prefetch=settings.prefetch_messages, name=settings.name, group=settings.group)
         self._tasks: set[asyncio.Task[None]] = set()
         self._given_back_count = 0
+        self._stopping = False
         self._stopped = False
 
     async def start(self) -> None:
@@ -121,6 +122,7 @@ class Crew:
 
         A handler that does not end when it is cancelled is left behind; its message goes back with the connection.
         """
+        self._stopping = True
         await self._messages.stop()
         pending = self._tasks
         if pending:
@@ -146,10 +148,13 @@ class Crew:
                     await message.ack()
                 else:
                     await self._settle(message, outcome)
-            except asyncio.CancelledError:
-                self._given_back_count += 1
-                await message.release()
-                raise
+            except asyncio.CancelledError as error:
+                if self._stopping:
+                    self._given_back_count += 1
+                    await message.release()
+                    raise
+                _uncancel()  # the handler cancelled the task that it runs in
+                await self._settle(message, self._worker.ended(message, error))
 
     async def _settle(self, message: ReceivedMessage, outcome: Outcome) -> None:
         """Do what was decided. An answer is published before the message is acknowledged: at least once."""
@@ -198,6 +203,12 @@ class Crew:
             return
         if told not in (ReplyOutcome.DELIVERED, ReplyOutcome.STORED):
             log.warning("the answer to %r reached nobody: %s", message, told)
+
+
+def _uncancel() -> None:
+    task = asyncio.current_task()
+    while task is not None and task.uncancel():
+        pass
 
 
 def _asks(message: ReceivedMessage) -> bool:

@@ -55,12 +55,15 @@ class Worker:
         except (SystemExit, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            # Something the handler called ended itself: neither this process nor this task is to end for it.
-            failure = RuntimeError(f"the handler ended with {error!r}")
-            failure.__cause__ = error
-            return self.retry.outcome(failure, message.failures + 1)
+            return self.ended(message, error)
         except Exception as error:  # noqa: BLE001  whatever the application's code raises is the message's outcome
             return self.retry.outcome(error, message.failures + 1)
+
+    def ended(self, message: ReceivedMessage, error: BaseException) -> Outcome:
+        """Return what becomes of a message whose handler ended itself: no process and no task is to end for that."""
+        failure = RuntimeError(f"the handler ended with {error!r}")
+        failure.__cause__ = error
+        return self.retry.outcome(failure, message.failures + 1)
 
     def close(self) -> None:
         """Have its threads end when their calls have; it may go on with others."""
