@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.core.exchange_settings import ExchangeSettings, check_binding
 from penstock.core.exchanges import Binding
@@ -112,3 +114,27 @@ def test_a_hash_of_nothing_is_one_value_and_an_empty_ring_takes_nothing() -> Non
     bound = Bound(type="consistent-hash", hash_by="key").bind(A, "1").bind(B, "1")
     assert bound.match("", MessageView(None, {})) == bound.match("", MessageView("", {}))
     assert bound.unbind(A, "1").unbind(B, "1").match() == []
+
+
+NAMES = st.sampled_from(["x", "y", "z"])
+VALUES: st.SearchStrategy[Any] = st.sampled_from(["a", "b", 1, 1.0, True, 0, False, None])
+RULES = st.tuples(st.integers(1, 4), st.dictionaries(NAMES, VALUES, max_size=3), st.sampled_from(["all", "any"]))
+
+
+@given(
+    st.lists(RULES, max_size=8, unique_by=repr),
+    st.dictionaries(NAMES, st.one_of(VALUES, st.just([1])), max_size=3),
+    st.integers(0, 3),
+)
+def test_headers_find_what_comparing_every_rule_would(
+    rules: list[tuple[int, dict[str, Any], str]], headers: dict[str, Any], removed: int
+) -> None:
+    bindings = [(Destination.to_queue(n), {**wanted, "x_match": how if wanted else "all"}) for n, wanted, how in rules]
+    bindings = list({repr(one): one for one in bindings}.values())
+    bound = Bound(type="headers")
+    for destination, arguments in bindings:
+        bound.bind(destination, **arguments)
+    for destination, arguments in bindings[:removed]:
+        bound.unbind(destination, **arguments)
+    alone = [Bound(type="headers").bind(*one[:1], **one[1]).of_headers(**headers) for one in bindings[removed:]]
+    assert bound.of_headers(**headers) == list(dict.fromkeys(found for one in alone for found in one))
