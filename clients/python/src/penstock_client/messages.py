@@ -33,6 +33,8 @@ class Messages:
         """The run at hand: its messages from ``index`` up to ``end`` are the next to be handed out."""
         self._gathered: deque[tuple[Delivery, int, int]] = deque()
         """Parts of runs, from one index up to another, taken for a list that is not complete."""
+        self._gathered_count = 0
+        """Messages in them."""
 
     async def __aenter__(self) -> Self:
         self._consumer = await self._client.subscribe(self._subscription)
@@ -81,6 +83,7 @@ class Messages:
             raise RuntimeError("messages are iterated inside `async with queue.consume() as messages`")
         if self._gathered:
             self.delivery, self.index, self.end = self._gathered.popleft()
+            self._gathered_count -= self.end - self.index
             return self.delivery
         while (delivery := consumer.take_arrived()) is None:
             if consumer.ended:
@@ -108,18 +111,21 @@ class Messages:
 
     async def _gather(self, count_max: int) -> None:
         """Return when so many messages are gathered. Until they are handed out they are held and nothing more."""
-        gathered = self._gathered
         if self.index < self.end:
-            gathered.append((self.delivery, self.index, self.end))
+            self._keep(self.delivery, self.index, self.end)
             self.index = self.end
-        while sum(end - first for _, first, end in gathered) < count_max and (consumer := self._consumer) is not None:
+        while self._gathered_count < count_max and (consumer := self._consumer) is not None:
             delivery = consumer.take_arrived()
             if delivery is not None:
-                gathered.append((delivery, 0, len(delivery.marks)))
+                self._keep(delivery, 0, len(delivery.marks))
             elif consumer.ended:
                 return
             else:
                 await consumer.wait()
+
+    def _keep(self, delivery: Delivery, first: int, end: int) -> None:
+        self._gathered.append((delivery, first, end))
+        self._gathered_count += end - first
 
     def _hand_out(self, count_max: int) -> Batch:
         batch, gathered = Batch(), self._gathered
@@ -129,6 +135,7 @@ class Messages:
             if end > most:
                 gathered.appendleft((delivery, most, end))
                 end = most
+            self._gathered_count -= end - first
             delivery.marks[first:end] = bytes((HANDED,)) * (end - first)
             if delivery.clean:
                 delivery.holdings.touched(delivery)
@@ -139,6 +146,7 @@ class Messages:
         """What is at hand is not to be handed out any more."""
         self.index = self.end = 0
         self._gathered.clear()
+        self._gathered_count = 0
 
 
 class Batches:
