@@ -114,10 +114,12 @@ def _check_room(broker: Broker, queues: Sequence[Queue], blocks: Sequence[Transa
     if code:
         what = "disk" if code == "disk-full" else "memory"
         raise Refused(code, f"the broker's {what} is full; what it acknowledges alone would be taken")
-    for queue in dict.fromkeys(queues):
-        mine = [block for target, block in zip(queues, blocks, strict=True) if target is queue]
-        size_bytes = sum(len(block[3]) + PUBLISHED_HEADER_BYTES for block in mine)
-        if is_full_for(queue, sum(block[2] for block in mine), size_bytes):
+    wanted: dict[Queue, tuple[int, int]] = {}
+    for queue, (_, _, count, block) in zip(queues, blocks, strict=True):
+        messages, size_bytes = wanted.get(queue, (0, 0))
+        wanted[queue] = messages + count, size_bytes + len(block) + PUBLISHED_HEADER_BYTES
+    for queue, (messages, size_bytes) in wanted.items():
+        if is_full_for(queue, messages, size_bytes):
             raise Refused(
                 "queue-full",
                 f"nothing was done: queue {queue.name!r} is at its bound (max_messages {queue.settings.max_messages},"
