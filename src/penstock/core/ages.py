@@ -51,6 +51,14 @@ class Ages:
         """When the next messages are too old."""
         return self._times[0] + self.step_ms + self.max_age_ms if self._times else None
 
+    def take_over(self, before: Ages) -> None:
+        """Go on with the marks of another age. Where they are farther apart, what is behind each may be that much
+        younger than these are: it is taken for the youngest it may be.
+        """
+        aged_offset, times, firsts = before.state()
+        later_ms = max(0, before.step_ms - self.step_ms)
+        self.restore((aged_offset, [time_ms + later_ms for time_ms in times], firsts))
+
     def state(self) -> AgeState:
         """Return what a snapshot keeps."""
         return self.aged_offset, list(self._times), list(self._firsts)

@@ -160,7 +160,7 @@ class Queue:
         if settings.max_age_ms != before.max_age_ms:
             ages, self.ages = self.ages, Ages(settings.max_age_ms) if settings.max_age_ms else None
             if self.ages is not None and ages is not None:
-                self.ages.restore(ages.state())
+                self.ages.take_over(ages)
             elif self.ages is not None:  # nobody noted how old these are
                 self.ages.note(self.log.start_offset, time_ms)
 

@@ -38,3 +38,15 @@ def test_ages_come_back_from_their_state() -> None:
     assert again.state() == ages.state()
     assert again.aged_offset == 4
     assert again.age(5000, 9) == 9
+
+
+def test_with_another_age_nothing_is_too_old_early() -> None:
+    before = Ages(12_800)
+    before.note(0, 1000)
+    before.note(1, 1099)  # of the mark before
+    before.note(2, 1100)
+    shorter, longer = Ages(1280), Ages(128_000)
+    shorter.take_over(before)
+    longer.take_over(before)
+    assert (shorter.age(1099 + 1280, 3), shorter.age(1100 + 1280, 3), shorter.age(1200 + 1280, 3)) == (0, 2, 3)
+    assert (longer.age(1099 + 128_000, 3), longer.age(2000 + 128_000, 3)) == (0, 2)
