@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Stream = tuple[int, int]
 """(session, route)"""
+Waiting = tuple[Queue | None, Confirm]
+"""A confirm that waits, and the queue it is about if that had no room: another one than it waits for where that was
+deleted and declared again meanwhile.
+"""
 
 
 class Backpressure:
@@ -31,7 +35,7 @@ class Backpressure:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._held: dict[Queue, dict[Stream, deque[Confirm]]] = {}
+        self._held: dict[Queue, dict[Stream, deque[Waiting]]] = {}
         self._queues: dict[Stream, Queue] = {}
 
     @property
@@ -64,14 +68,13 @@ class Backpressure:
         leaving: list[Confirm] = []
         for confirm in confirms:
             stream = stream_of(confirm)
-            queue = self._queues.get(stream)
-            if queue is None and confirm.status != REFUSED:
-                queue = self._full_queue(stream)
+            own = self._full_queue(stream) if confirm.status != REFUSED else None
+            queue = self._queues.get(stream) or own
             if queue is None:
                 leaving.append(confirm)
             else:
                 self._queues[stream] = queue
-                self._held.setdefault(queue, {}).setdefault(stream, deque()).append(confirm)
+                self._held.setdefault(queue, {}).setdefault(stream, deque()).append((own, confirm))
         return leaving
 
     def _full_queue(self, stream: Stream) -> Queue | None:
@@ -86,9 +89,23 @@ class Backpressure:
         for queue in relieved:
             if queue.deleted or not is_over(queue):
                 broker.full_queues.pop(queue, None)
-                for stream, confirms in self._held.pop(queue, {}).items():
+                for stream, waiting in self._held.pop(queue, {}).items():
                     del self._queues[stream]
-                    self._engine.send_confirms(list(confirms))
+                    self._let_go(stream, waiting)
+
+    def _let_go(self, stream: Stream, waiting: deque[Waiting]) -> None:
+        """Send the confirms of a stream up to one that is about another queue without room."""
+        full_queues = self._engine.broker.full_queues
+        leaving: list[Confirm] = []
+        while waiting:
+            own, confirm = waiting[0]
+            if own is not None and own in full_queues:
+                self._queues[stream] = own
+                self._held.setdefault(own, {})[stream] = waiting
+                break
+            leaving.append(confirm)
+            waiting.popleft()
+        self._engine.send_confirms(leaving)
 
     def forget(self, session: int) -> None:
         """The session is gone: nothing of it waits any more."""

@@ -127,6 +127,21 @@ def test_a_deletion_lets_go_what_waits(bench: Bench) -> None:
     assert not bench.engine.broker.full_queues
 
 
+def test_a_queue_declared_again_holds_its_own_confirms(bench: Bench) -> None:
+    """I13: those of the one that was deleted leave, and take none with them."""
+    peer = bounded(bench, max_messages=1, durable=False)
+    peer.publish(1, b"x", b"y")
+    bench.work()
+    bench.engine.request(peer.session, 90, "queue_delete", {"queue": "jobs"})
+    bench.engine.request(peer.session, 91, "queue_declare", {"queue": "jobs", "max_messages": 1, "durable": False})
+    peer.publish(3, b"x", b"y")
+    bench.work()
+    assert confirmed(peer) == [1]
+    take(bench, 2)
+    assert confirmed(peer) == [1, 3]
+    assert not bench.engine.backpressure.is_holding
+
+
 def test_a_lost_connection_has_nothing_wait(bench: Bench) -> None:
     peer, other = bounded(bench), bench.peer().open("jobs")
     peer.publish(1, b"x", b"x", b"x")
