@@ -73,3 +73,14 @@ def test_a_queue_is_paused_and_resumed(broker: Broker, queue: str) -> None:
 
 def test_the_bare_command_shows_its_help(broker: Broker) -> None:
     assert b"penstock group declare" in broker.run("group").stdout
+
+
+def test_a_group_is_given_another_selector(broker: Broker, queue: str) -> None:
+    broker.run("group", "declare", queue, "eu", "--where", "n = 1")
+    said = broker.run("group", "alter", queue, "eu", "--where", "n = 2").stdout.decode()
+    assert said == "where: n = 1 is now n = 2\n"
+    changed = broker.json("group", "alter", queue, "eu", "--where", "", "--rate", "5/s", "--json")["changed"]
+    assert changed == {"where": ["n = 2", ""], "rate_per_s": [None, 5]}
+    assert broker.run("group", "alter", queue, "eu", "--where", "").stdout == b"nothing changed\n"
+    wrong = broker.run("group", "alter", queue, "eu", "--where", "n = = 2")
+    assert (wrong.exit_code, "column 5" in wrong.stderr) == (64, True)

@@ -85,7 +85,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         compare: 10,
     }
     if options.groups:
-        weights |= {declare_group: options.groups, delete_group: 1}
+        weights |= {declare_group: options.groups, delete_group: 1, alter_group: 2}
     if options.transactions:
         weights[transact] = options.transactions
     if options.crash_odds:
@@ -579,6 +579,14 @@ def alter(world: World) -> None:
     connection.alter(queue, changes)
 
 
+def alter_group(world: World) -> None:
+    """Give a group another selector, or take it away."""
+    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    if connection is not None and queue is not None and (group := _draw_group(world, queue)).name:
+        where = world.rng.choice([SELECTOR, None])
+        connection.request("group_alter", queue=queue.name, group=group.name, where=where)
+
+
 def transfer(world: World) -> None:
     connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
     if connection is None or queue is None:
@@ -644,6 +652,8 @@ def declare_group(world: World) -> None:
     if name in world.options.filtered:
         settings["where"] = SELECTOR
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
+    if known is not None:
+        settings["where"] = SELECTOR if known.settings.where else None
     asked = Asked("group_declare", -1, {"created": known is None})
     if known is not None and rng.random() < 0.1:
         settings = {"mode": known.settings.mode, "ephemeral": not known.settings.ephemeral}

@@ -66,7 +66,7 @@ class Judge:
         room = self._room()
         new: list[int] = []
         for sequence, uid in enumerate(uids_of(block), first):
-            message_id = id_of(uid)
+            message_id = id_of(uid) if self._queue.settings.dedup_window_ms else None
             digest = digest_of(message_id) if message_id else None
             is_full = len(new) >= room
             status, code, offset = self._fate(sequence, known.get(digest) if digest else None, last, is_full)
@@ -168,7 +168,7 @@ class Judge:
     def _note(self, uids: list[int], first: int) -> None:
         for offset, uid in enumerate(uids, first):
             message_id = id_of(uid)
-            if message_id:
+            if message_id and self._queue.settings.dedup_window_ms:
                 self._queue.ids.append(NotedId(digest_of(message_id), offset, self._now_ms))
 
 

@@ -400,7 +400,7 @@ class Shadow:
             raise Violation("I4", f"{group.label} {offset} is done and was handed out")
         if message.place is not Place.READY:
             raise Violation("I10", f"{group.label} {offset} is {message.place.value} and was handed out")
-        if group.settings.where and not is_selected(message.stored.uid):
+        if group.settings.where and not message.attempts and not is_selected(message.stored.uid):
             raise Violation("I12", f"{group.label} {offset} is not selected and was handed out")
         if offset >= group.queue.visible:
             raise Violation("I3", f"{group.label} {offset} was handed out before durable ({group.queue.visible})")

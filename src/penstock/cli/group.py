@@ -1,4 +1,4 @@
-"""``penstock group``: list, declare, show, state, pause, resume, purge, redrive, delete."""
+"""``penstock group``: list, declare, alter, show, state, pause, resume, purge, redrive, delete."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -117,6 +117,40 @@ def declare(
     else:
         state = f"created, begins at offset {info.next_offset}" if created else "exists with these settings"
         output.print_text(f"group {_shown(group)} {state}")
+
+
+@app.command(epilog="Example: penstock group alter events billing --where \"region = 'eu'\"")
+def alter(
+    queue: QueueName,
+    group: GroupName,
+    on_dead: Annotated[
+        OnDead | None, typer.Option(help="When a message dies: those behind it go on, or wait for its redrive.")
+    ] = None,
+    rate: RateOption = None,
+    rate_burst: RateBurst = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="Another selector, for what nobody was handed yet; '' for none.",
+            metavar="SELECTOR",
+            show_default=False,
+        ),
+    ] = None,
+    url: Url = DEFAULT_URL,
+    json: Json = False,
+) -> None:
+    """Give a living group other settings. Its messages and its place stay."""
+
+    async def go(client: "Client") -> dict[str, tuple[Any, Any]]:
+        handle = client.queue(queue).group(group)
+        on_dead_value = on_dead and on_dead.value
+        return await handle.alter(on_dead=on_dead_value, rate=rate_of(rate), rate_burst=rate_burst, where=where)
+
+    changed = run_with_client(url, go)
+    if json:
+        output.print_json({"queue": queue, "group": group, "changed": changed})
+    else:
+        output.print_changes(changed)
 
 
 @app.command(epilog="Example: penstock group show events billing --json")

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -90,6 +90,14 @@ def print_count(where: dict[str, str], done: str, count: int, *, json: bool) -> 
         print_json({**where, done: count})
     else:
         print_text(f"{'1 message' if count == 1 else f'{count:,} messages'} {done}")
+
+
+def print_changes(changed: Mapping[str, tuple[object, object]]) -> None:
+    """Print what was altered: each setting before and after."""
+    for name, (before, after) in changed.items():
+        print_text(f"{name}: {cell_text(before)} is now {cell_text(after)}")
+    if not changed:
+        print_text("nothing changed")
 
 
 def _print_rich(table: Any) -> None:

@@ -194,10 +194,7 @@ def alter(
     if json:
         output.print_json({"queue": queue, "changed": changed})
         return
-    for name, (before, after) in changed.items():
-        output.print_text(f"{name}: {output.cell_text(before)} is now {output.cell_text(after)}")
-    if not changed:
-        output.print_text("nothing changed")
+    output.print_changes(changed)
 
 
 @app.command(epilog="Example: penstock queue show jobs --json")

@@ -273,8 +273,7 @@ class Broker:
                     self._watch_use(queue)
             case GroupAltered():
                 group = self._group(fact.queue, fact.group)
-                group.settings = fact.settings
-                group.take_rate()
+                group.take_settings(fact.settings)
             case Paused():
                 owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
                 owner.paused = fact.paused

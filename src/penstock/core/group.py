@@ -156,6 +156,18 @@ class Group:
         rated = self.settings if self.name else self.queue.settings
         self.bucket = make_bucket(rated.rate_per_s, rated.rate_burst)
 
+    def take_settings(self, settings: GroupSettings) -> None:
+        """Have other settings from now on. Another selector looks at all that nobody was handed yet, before that is
+        handed out; what was filtered stays so (SEMANTICS 14).
+        """
+        before, self.settings = self.settings, settings
+        self.take_rate()
+        if settings.where != before.where:
+            self.sieve = Sieve(self, settings.where) if settings.where else None
+            self._look_at_consumers()
+            if self.index is not None:
+                self.index.begin_anew(self)
+
     # -- what is where -------------------------------------------------------------------------------------------------
 
     @property

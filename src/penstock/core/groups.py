@@ -101,6 +101,8 @@ def alter_group(broker: Broker, group: Group, changes: dict[str, Any]) -> dict[s
         if name not in GROUP_ALTERABLE:
             able = ", ".join(sorted(GROUP_ALTERABLE))
             raise Refused("bad-setting", f"{name!r} of a group cannot be altered; {able} can. Declare another group")
+    if not group.name and changes.get("where") is not None:
+        raise Refused("bad-setting", "the default group '' selects nothing; declare a group with a name for that")
     settings = parse_group_settings({**group.settings.as_json(), **changes})
     changed = changes_between(group.settings.as_map(), settings.as_map())
     if changed:

@@ -234,7 +234,7 @@ class KeyIndex:
         """Messages that were not leased are done unprocessed, whether they were in play or in line."""
         parts = [(first, known, known.of(first, end)) for first, end, known in self._blocks_of(ranges)]
         if sum(len(keys) for _, _, keys in parts) > FORGET_MAX:
-            self._begin_anew(group)
+            self.begin_anew(group)
             return
         for first, _, keys in parts:
             for offset, key in enumerate(keys, first):
@@ -262,7 +262,7 @@ class KeyIndex:
                 self.ready_count -= 1
                 return
 
-    def _begin_anew(self, group: Group) -> None:
+    def begin_anew(self, group: Group) -> None:
         """Only what was handed out is in play; what is untouched is looked at again."""
         self.ready.clear()
         self.lines.clear()

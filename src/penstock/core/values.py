@@ -174,7 +174,7 @@ ALTERABLE: Final = frozenset(
     }
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them."""
-GROUP_ALTERABLE: Final = frozenset({"on_dead", "rate_per_s", "rate_burst"})
+GROUP_ALTERABLE: Final = frozenset({"on_dead", "rate_per_s", "rate_burst", "where"})
 
 _BOUNDS: Final = {
     "lease_ms": (100, HOLD_MS_MAX),

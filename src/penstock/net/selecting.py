@@ -9,12 +9,14 @@ from penstock.selectors import SelectorError, parse_selector
 
 
 def parse_where(arguments: dict[str, Any]) -> Refusal | None:
-    """Replace ``where`` by the selector it means, in place; "" and nil select everything (JMS 2.0, 3.8.1).
+    """Replace ``where`` by the selector it means, in place, by None where it is "" or nil: those select everything (JMS
+    2.0, 3.8.1).
 
     Returns why it is refused: bad-selector, with the place.
     """
-    where = arguments.pop("where")
+    where = arguments["where"]
     if where is None or where == "":
+        arguments["where"] = None
         return None
     if not isinstance(where, str):
         return Refusal(SelectorError.code, f"where must be a text, not {where!r}")

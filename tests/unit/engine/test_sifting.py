@@ -236,8 +236,6 @@ def test_altering_other_settings_keeps_the_selector(bench: Bench) -> None:
     publish(bench, 1, 2)
 
     assert (info(bench)["where"], info(bench)["filtered"]) == ("n = 1", 1)
-    where = parse_selector("n = 2")
-    assert bench.peer().refusal("group_alter", queue="jobs", group="eu", where=where).code == "bad-setting"
 
 
 def test_another_selector_is_another_setting(bench: Bench) -> None:
@@ -274,3 +272,59 @@ def test_messages_of_other_groups_do_not_stop_a_selector(bench: Bench, monkeypat
         bench.work()
 
     assert offsets(worker) == list(range(1, 12, 2))
+
+
+def alter(bench: Bench, where: str | None) -> dict[str, Any]:
+    selector = parse_selector(where) if where else None
+    changed: dict[str, Any] = bench.peer().call("group_alter", queue="jobs", group="eu", where=selector)["changed"]
+    return changed
+
+
+@pytest.mark.parametrize("mode", ["shared", "keyed", "single"])
+def test_another_selector_looks_at_what_nobody_was_handed(bench: Bench, mode: str) -> None:
+    """SEMANTICS 14: what was filtered stays so."""
+    declare(bench, "n < 3", mode=mode)
+    publish(bench, 1, 2, 1, 3, 2, 1, 3, 2, 1, per_block=3)
+    worker = consume(bench, prefetch=2)
+    assert offsets(worker) == [0, 1]
+    altered = worker.ask("group_alter", queue="jobs", group="eu", where=parse_selector("n > 1"))
+    worker.settle(ACK, (1, 2))
+    worker.ask("flow", consumer=1, prefetch_messages=100)
+    bench.work()
+    assert worker.replies[altered] == {"changed": {"where": ("n < 3", "n > 1")}}
+    assert offsets(worker) == [0, 1, 4, 7], "nothing that was let through before, though there was credit at once"
+    worker.settle(ACK, (3, 4))
+    bench.work()
+    assert info(bench)["filtered"] == 5
+    assert info(bench)["messages"] == 0
+
+
+@pytest.mark.parametrize("mode", ["shared", "keyed", "single"])
+def test_a_selector_may_come_and_go(bench: Bench, mode: str) -> None:
+    bench.declare()
+    bench.peer().call("group_declare", queue="jobs", group="eu", mode=mode)
+    publish(bench, 1, 2, 1, 3)
+    assert alter(bench, "n = 1") == {"where": ("", "n = 1")}
+    assert alter(bench, "n = 1") == {}
+    bench.start()
+    assert info(bench)["where"] == "n = 1"
+    assert alter(bench, None) == {"where": ("n = 1", "")}
+    bench.start()
+    assert offsets(consume(bench)) in ([0, 2], [0, 1, 2, 3]), "what was filtered before stays so"
+    assert info(bench)["where"] == ""
+
+
+def test_what_was_handed_out_before_comes_again_whatever_is_selected_now(bench: Bench) -> None:
+    declare(bench, "n = 1", queue={"backoff_min_ms": 0, "backoff_max_ms": 0})
+    publish(bench, 1, 1)
+    worker = consume(bench)
+    alter(bench, "n = 2")
+    worker.settle(NACK, (1, 2), duration_ms=0)
+    bench.work()
+    assert offsets(worker) == [0, 1, 0, 1]
+
+
+def test_the_default_group_selects_everything(bench: Bench) -> None:
+    bench.declare()
+    refusal = bench.peer().refusal("group_alter", queue="jobs", group="", where=parse_selector("n = 1"))
+    assert (refusal.code, "name" in refusal.message) == ("bad-setting", True)

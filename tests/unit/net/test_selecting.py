@@ -16,7 +16,7 @@ def test_an_empty_selector_is_none() -> None:
     for nothing in ("", None):
         arguments = {"where": nothing}
         assert parse_where(arguments) is None
-        assert arguments == {}
+        assert arguments == {"where": None}
 
 
 def test_a_wrong_selector_is_refused_with_its_place() -> None:

@@ -105,13 +105,19 @@ class Group:
         return GroupInfo.of(reply)
 
     async def alter(
-        self, *, on_dead: str | None = None, rate: Rate | None = None, rate_burst: int | None = None
+        self,
+        *,
+        on_dead: str | None = None,
+        rate: Rate | None = None,
+        rate_burst: int | None = None,
+        where: str | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living group other settings, those that are given; return what changed.
 
-        A ``rate`` of 0 takes the rate away.
+        A ``rate`` of 0 takes the rate away, a ``where`` of "" the selector. Another selector looks at all that nobody
+        was handed yet; what was filtered stays so. Raises BadSelector.
         """
-        given = {} if on_dead is None else {"on_dead": on_dead}
+        given = {name: value for name, value in (("on_dead", on_dead), ("where", where)) if value is not None}
         arguments = {**self._address, **given, **altered_rate(rate, rate_burst)}
         reply = await self._client.call(FrameType.GROUP_ALTER, arguments)
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
