@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.sim.bodies import SELECTOR, block_of, headers_of, key_of, uids_of
 from tests.sim.comparison import adopt_delays, adopt_sieves, compare
@@ -16,13 +16,16 @@ from tests.sim.state import Place, ShadowConsumer, ShadowGroup, ShadowQueue, Sha
 from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
-from penstock.core import definitions, delivery, groups, publishing, settling, transacting
+from penstock.core import asking, definitions, delivery, expiring, groups, publishing, settling, transacting
+from penstock.core.asks import parse_asks
 from penstock.core.broker import Broker
 from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Acked,
+    Asked,
     Dead,
     Discarded,
+    Expired,
     Fact,
     Held,
     Published,
@@ -39,6 +42,7 @@ from penstock.core.session import Session
 from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import GroupSettings, QueueSettings, Refused
 from penstock.net.codec import WireBlockCodec
+from penstock_client.wire.blocks import BlockChecker, decode_properties
 
 MEMORY_POSITION = 1 << 63
 QUEUES_MAX = 8
@@ -53,6 +57,22 @@ class Publishing(NamedTuple):
     level: int
     first_sequence: int
     uids: tuple[int, ...]
+    asks: bool = False
+    """Its messages ask for times to live and priorities: which ones follows from their numbers."""
+
+    def block(self) -> bytes:
+        """What is published."""
+        asks = [_TERMS[uid % len(_TERMS)] for uid in self.uids] if self.asks else None
+        return block_of(self.uids, with_ids=True, asks=asks)
+
+
+_TERMS: tuple[dict[str, Any] | None, ...] = (
+    None,
+    {"priority": 9},
+    {"ttl_ms": 100},
+    {"priority": 0, "ttl_ms": 3000},
+    {"priority": 9, "ttl_ms": 500},
+)
 
 
 class CoreUnderTest:
@@ -130,7 +150,9 @@ class CoreUnderTest:
                     for offset in range(first, end):
                         self._take(shadow.queues[fact.queue].groups[fact.group], offset)
             case Discarded():
-                self.removed += shadow.discarded(fact)
+                self.removed += shadow.discarded(fact, self.now_ms)
+            case Expired():
+                shadow.expired(fact, self.now_ms)
             case _:
                 self.removed += note_definition(shadow, fact)
 
@@ -174,7 +196,7 @@ class CoreUnderTest:
 
     def publish(self, session: Session, blocks: list[Publishing]) -> None:
         """Publish a frame; the confirms have to say what the shadow says."""
-        entries = [(b.route, b.level, b.first_sequence, len(b.uids), block_of(b.uids, with_ids=True)) for b in blocks]
+        entries = [(b.route, b.level, b.first_sequence, len(b.uids), b.block()) for b in blocks]
         self.publish_entries(session, entries)
 
     def publish_entries(self, session: Session, entries: list[Publication]) -> None:
@@ -182,7 +204,12 @@ class CoreUnderTest:
         self.stored.clear()
         for number, queue in self.broker.queues.items():
             self.shadow.memory_bytes[number] = queue.log.live_bytes
-        publishing.publish(self.broker, session, entries, self.now_ms)
+        for entry in entries:
+            if BlockChecker(1 << 20).check(entry[4]):
+                asks = parse_asks(decode_properties(entry[4]) or [], self.now_ms)
+                asking.publish(self.broker, session, entry, asks, (), self.now_ms)
+            else:
+                publishing.publish(self.broker, session, [entry], self.now_ms)
         expected = self.shadow.publish(session.number, entries, self.stored, self.now_ms)
         confirms = [tuple(confirm) for confirm in self.broker.confirms]
         if confirms != [(session.number, *one[:7]) for one in expected]:
@@ -303,6 +330,8 @@ class CoreUnderTest:
     def dispatch(self) -> None:
         """Hand out what is ready; every hand-out has to be legal, and no one may be left wanting."""
         settling.skip_orphans(self.broker)
+        while expiring.expire(self.broker, self.now_ms):
+            pass
         delivery.dispatch(self.broker, self.now_ms)
         while self.broker.looking:
             self._look(self.broker.looking.popitem()[0])
@@ -311,7 +340,7 @@ class CoreUnderTest:
             self.shadow.handed_out(one, self.now_ms)
         self.broker.deliveries.clear()
         for queue in self.shadow.queues.values():
-            self.shadow.check_none_starves(queue)
+            self.shadow.check_none_starves(queue, now_ms=self.now_ms)
 
     def _look(self, group: Group) -> None:
         index = group.index
@@ -395,8 +424,14 @@ class CoreUnderTest:
             raise Violation("I13", f"producers {idle} are idle and were kept")
 
     def restart(self, lost_facts: int) -> None:
-        """The broker dies; the latest facts may be lost. What is rebuilt has to be what the rest says (I18)."""
-        self.facts = self.facts[: len(self.facts) - lost_facts]
+        """The broker dies; the latest facts may be lost. What is rebuilt has to be what the rest says (I18).
+
+        What messages ask for is in one batch with them, and so are both lost or none.
+        """
+        kept = len(self.facts) - lost_facts
+        while kept < len(self.facts) and isinstance(self.facts[kept].fact, Asked):
+            kept -= 1
+        self.facts = self.facts[:kept]
         epoch = self.broker.boot_epoch + 1
         broker, shadow = Broker(self, epoch, WireBlockCodec()), replayed(self.facts, epoch)
         for known in self.facts:

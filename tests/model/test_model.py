@@ -21,6 +21,7 @@ from penstock.core.session import Session
 from penstock.core.transacting import StateWrite, TransactedBlock, Transaction
 from penstock.core.values import (
     ACK,
+    EXPIRED_FATES,
     EXTEND,
     NACK,
     NO_DELAY,
@@ -49,6 +50,8 @@ _settings = st.builds(
     dead_letter=st.sampled_from([None, "graveyard"]),
     dedup_window_ms=st.sampled_from([0, 0, 500, 1 << 31]),
     dedup_count_max=st.sampled_from([1, 4, 100_000]),
+    ttl_ms=st.sampled_from([0, 0, 200, 5000]),
+    on_expired=st.sampled_from(EXPIRED_FATES),
 )
 
 
@@ -170,8 +173,11 @@ class CoreMachine(RuleBasedStateMachine):
         level=st.sampled_from([SYNCED, WRITTEN]),
         commit=st.sampled_from([True, True, False]),
         again=st.sampled_from([False, False, True]),
+        asks=st.sampled_from([False, False, True]),
     )
-    def publish(self, choice: int, blocks: list[tuple[int, int, int]], level: int, commit: bool, again: bool) -> None:
+    def publish(
+        self, choice: int, blocks: list[tuple[int, int, int]], level: int, commit: bool, again: bool, asks: bool
+    ) -> None:
         session = self._session(choice)
         if session is None:
             return
@@ -183,7 +189,7 @@ class CoreMachine(RuleBasedStateMachine):
             uids = self.core.new_uids(count)
             if again and self.sent:  # some of them were published before
                 uids = (*self.sent[-1][2].uids, *uids)[:count]
-            frame.append(Publishing(index + 1, level, first, uids))
+            frame.append(Publishing(index + 1, level, first, uids, asks))
             self.sent.append((session.producer, _NAMES[index], frame[-1]))
         self.core.publish(session, frame)
         if commit:

@@ -13,6 +13,7 @@ from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
 from tests.sim.options import GROUPS, QUEUES, Options, draw_bounds, draw_window
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
+from tests.sim.terms import draw_terms
 from tests.sim.transacting import refusal
 from tests.sim.world import World
 
@@ -21,6 +22,7 @@ from penstock.core.recurring import MISSED
 from penstock.core.transacting import StateWrite, TransactedBlock, Transaction
 from penstock.core.values import (
     ACK,
+    EXPIRED_FATES,
     EXTEND,
     NACK,
     NO_DELAY,
@@ -196,7 +198,14 @@ def publish(world: World) -> None:
 
 
 def _draw_asks(world: World, count: int) -> Asks | None:
-    """What a block's messages ask of time: mostly all the same, or nothing."""
+    """What a block's messages ask: to be delivered later, mostly all at the same time; a time to live; a priority."""
+    later, terms = _draw_times(world, count), draw_terms(world.rng, world.options.terms_odds, count)
+    if later is None or terms is None:
+        return later or terms
+    return [{**(time or {}), **(term or {})} or None for time, term in zip(later, terms, strict=True)]
+
+
+def _draw_times(world: World, count: int) -> Asks | None:
     rng = world.rng
     if rng.random() >= world.options.scheduled_odds:
         return None
@@ -576,6 +585,9 @@ def alter(world: World) -> None:
         changes |= draw_bounds(world.rng, queue.name)
     if world.rng.random() < 0.3 and world.options.deduplicates(queue.name):
         changes |= draw_window(world.rng) if world.rng.random() < 0.7 else {"dedup_window_ms": 0}
+    if world.rng.random() < 0.5:
+        changes["ttl_ms"] = world.rng.choice([0, 200, 5000])
+        changes |= {"on_expired": world.rng.choice(EXPIRED_FATES), "priority_max": world.rng.choice([9, 255])}
     connection.alter(queue, changes)
 
 
@@ -663,6 +675,8 @@ def declare_group(world: World) -> None:
     at = rng.choice([0, queue.next_offset, rng.randint(0, queue.next_offset + 2)])
     start = {0: "earliest", queue.next_offset: "latest"}.get(at, at)
     low = queue.durable_low_offset()
+    if not name:
+        low = max(low, queue.groups[queue.default].cursor)
     if known is None and not asked.code and not settings.get("ephemeral") and not queue.lasting():
         asked.code = "queue-not-empty" if min(at, queue.next_offset) > low else ""
     arguments = {"queue": queue.name, "group": name, "start": start, **settings}

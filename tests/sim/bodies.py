@@ -75,11 +75,14 @@ def view_of(uid: int) -> MessageView:
     return MessageView(key_of(uid), looks | (headers_of(uid) or {}))
 
 
-def routed_block_of(uids: Sequence[int], way: tuple[str, str] | None) -> bytes:
+def routed_block_of(
+    uids: Sequence[int], way: tuple[str, str] | None, asks: Sequence[dict[str, Any] | None] | None = None
+) -> bytes:
     """Return a block of these messages with keys and headers, and with the way that it comes, or not."""
     views = [view_of(uid) for uid in uids]
     columns = [view.key for view in views], [view.headers for view in views]
-    return blocks.encode_block([body_of(uid) for uid in uids], *columns, None, way)
+    properties = asks if any(asks or ()) else None
+    return blocks.encode_block([body_of(uid) for uid in uids], *columns, properties, way)
 
 
 def uids_of(block: bytes) -> tuple[int, ...]:

@@ -515,15 +515,15 @@ class Client:
         self.unconfirmed += blocks
         self.connection.publish(blocks)
 
-    def send_through(self, way: Way, level: int, count: int) -> None:
+    def send_through(self, way: Way, level: int, count: int, asks: Asks | None) -> None:
         """Publish new messages through an exchange; half of the clients say the way in the block themselves."""
         assert self.connection is not None
         uids = self.world.new_uids(count)
         self.world.history.ways.update(dict.fromkeys(uids, (way.exchange, way.routing_key)))
         first = self.sequences.get(way.exchange, 1)
         self.sequences[way.exchange] = first + count
-        block = routed_block_of(uids, (way.exchange, way.routing_key) if self.number % 2 else None)
-        sent = Sent(way.exchange, first, level, block, uids, way=way)
+        block = routed_block_of(uids, (way.exchange, way.routing_key) if self.number % 2 else None, asks)
+        sent = Sent(way.exchange, first, level, block, uids, way=way, asks=any(asks or ()))
         self.unconfirmed.append(sent)
         self.connection.publish([sent])
 

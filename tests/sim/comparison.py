@@ -117,6 +117,9 @@ def _compare_group(group: Group, mine: ShadowGroup) -> None:
         returned + mine.count(Place.DELAYED),
         *map(mine.count, (Place.TAIL, Place.LEASED, Place.DYING, Place.HELD)),
     )
+    if mine.by_priority:  # its lanes keep what is at the tail in its place among the others
+        counted = (counted[0] + counted[1], 0, *counted[2:])
+    _same("I7", f"{mine.label} lanes", group.lanes is not None, mine.by_priority)
     if group.index is None:
         _same("I12", f"{mine.label} delayed", group.delayed_count, mine.count(Place.DELAYED))
     _same("I12", f"{mine.label} returned, delayed, tail, leased, dying", places, counted)
@@ -173,12 +176,12 @@ _DEAD = (Place.DYING, Place.HELD)
 
 
 def _compare_messages(group: Group, mine: ShadowGroup) -> None:
-    found: dict[int, tuple[int, int, int, bool]] = {}
+    found: dict[int, tuple[int, int, int, int]] = {}
     for run in group.outstanding:
         for offset in range(run.first, run.end):
-            found[offset] = (run.attempts, run.failures, run.due_ms, run.dying)
+            found[offset] = (run.attempts, run.failures, run.due_ms, int(run.dying))
     counted = {
-        m.offset: (m.attempts, m.failures, m.due_ms, m.place in _DEAD)
+        m.offset: (m.attempts, m.failures, m.due_ms, (m.place in _DEAD) + m.expired)
         for m in mine.messages.values()
         if m.offset < mine.cursor or m.offset in mine.passed
     }
@@ -208,11 +211,11 @@ def _compare_found(broker: Broker, group: Group, mine: ShadowGroup) -> None:
     while (span := finding.next_span(group, max(found, default=-1) + 1, held, 0)) is not None:
         found |= dict.fromkeys(range(span.first, span.end), span.state)
     states = {Place.LEASED: finding.LEASED, Place.DYING: finding.DYING, Place.HELD: finding.HELD}
+    there = [m for m in mine.messages.values() if m.offset < group.queue.log.visible]
     wanted = {
-        m.offset: states.get(m.place, finding.SCHEDULED if m.due_ms else finding.READY)
-        for m in mine.messages.values()
-        if m.offset < group.queue.log.visible
+        m.offset: states.get(m.place, finding.SCHEDULED if m.due_ms else finding.READY) for m in there if not m.expired
     }
+    wanted |= {m.offset: finding.EXPIRED for m in there if m.expired}
     _same("I12", f"{mine.label} found by state", found, wanted)
 
 

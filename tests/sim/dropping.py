@@ -29,7 +29,7 @@ def is_full_for(queue: ShadowQueue, count: int) -> bool:
     return settings.overflow == BACKPRESSURE and 0 < settings.max_messages < needed
 
 
-def check_dropped(shadow: Shadow, recorded: deque[Recorded]) -> None:
+def check_dropped(shadow: Shadow, recorded: deque[Recorded], now_ms: int) -> None:
     """After a block was stored: what was dropped for it was the oldest, and no more than had to be."""
     while recorded and isinstance(recorded[0][1], Discarded):
         fact = recorded.popleft()[1]
@@ -39,7 +39,7 @@ def check_dropped(shadow: Shadow, recorded: deque[Recorded]) -> None:
             raise Violation("I13", f"{fact} of {queue.name}, which drops nothing")
         if len(_kept(queue)) <= queue.settings.max_messages and len(queue.keepers()) < 2:
             raise Violation("I13", f"{fact} of {queue.name}, which has room")
-        shadow.discarded(fact)
+        shadow.discarded(fact, now_ms)
         if not queue.settings.durable:
             shadow.memory_bytes[queue.number] = sum(block.size_bytes for block in queue.blocks)
         _check_oldest(queue, queue.groups[fact.group], fact)

@@ -8,6 +8,7 @@ from tests.sim.bodies import view_of
 from tests.sim.client import Asked, Client, Connection
 from tests.sim.exchanges import Rule, ShadowExchange, Way
 from tests.sim.options import EXCHANGES, QUEUES, ROUTING_KEYS, draw_rule
+from tests.sim.terms import draw_terms
 from tests.sim.world import World
 
 from penstock.core.exchange_settings import check_binding
@@ -29,7 +30,9 @@ def publish_through(world: World) -> None:
     way = Way(name, 0, rng.choice(ROUTING_KEYS), rng.random() < 0.7)
     if _fills_what_is_pinned(world, way) and rng.random() < 0.8:
         return
-    client.send_through(way, rng.choice([SYNCED, SYNCED, WRITTEN]), rng.choice([1, 1, 2, 5, 9]))
+    count = rng.choice([1, 1, 2, 5, 9])
+    asks = draw_terms(rng, world.options.terms_odds, count)
+    client.send_through(way, rng.choice([SYNCED, SYNCED, WRITTEN]), count, asks)
 
 
 def bind(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
@@ -17,12 +17,15 @@ from penstock.core.facts import Due, Fact, Fired, Overflowed, Repeated
 from penstock.core.group import Group
 from penstock.core.matching import Destination
 from penstock.core.operands import Fields
+from penstock.core.priorities import Lanes, Next
 from penstock.core.queue import Queue, Stream
+from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.rates import Bucket
 from penstock.core.recurring import Recurring
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice, Sieve
+from penstock.core.terms import Terms
 from penstock.core.usage import Usage
 from penstock.core.values import ACK, REPLY_PREFIX, STORED
 from penstock.engine import recovery, replies
@@ -250,11 +253,15 @@ def dropping_takes_leased() -> Iterator[None]:
     def loose_ranges(self: Group) -> list[tuple[int, int]]:
         return self.open_ranges(dying=True)
 
-    def take_loose(self: Group, first: int, end: int) -> list[tuple[int, int]]:
-        cut = [(max(first, low), min(end, high)) for low, high in self.open_ranges(dying=True)]
-        return [part for part in cut if part[0] < part[1]]
+    original = Group.take_waiting
 
-    with patch.object(Group, "loose_ranges", loose_ranges), patch.object(Group, "take_loose", take_loose):
+    def take_waiting(self: Group, ranges: Sequence[OffsetRange], *rest: int | None) -> list[OffsetRange]:
+        if rest:  # they expire
+            return original(self, ranges, *rest)
+        there = RangeSet(self.open_ranges(dying=True))
+        return [part for one in ranges for part in there.within(*one)]
+
+    with patch.object(Group, "loose_ranges", loose_ranges), patch.object(Group, "take_waiting", take_waiting):
         yield
 
 
@@ -517,6 +524,19 @@ def leases_begin_when_extended() -> Iterator[None]:
 
 
 @contextmanager
+def expired_while_leased() -> Iterator[None]:
+    """The time of a message is over whoever holds it."""
+
+    def take_waiting(self: Group, ranges: Sequence[OffsetRange], *rest: int | None) -> list[OffsetRange]:
+        held = [part for one in ranges for part in self.outstanding.holding_keys(*one)]
+        return list(RangeSet([*original(self, ranges, *rest), *held]))
+
+    original = Group.take_waiting
+    with patch.object(Group, "take_waiting", take_waiting):
+        yield
+
+
+@contextmanager
 def missed_firings_are_late_ones() -> Iterator[None]:
     """What passed while the broker was down is made up for one by one, whatever the rule says."""
     original = Recurrence._fire
@@ -549,6 +569,13 @@ def filtered_handed_out() -> Iterator[None]:
 
 
 @contextmanager
+def never_expired_after_coming_back() -> Iterator[None]:
+    """A message is looked at when its time comes, and never again."""
+    with patch.object(Broker, "look_again", lambda *_: None):
+        yield
+
+
+@contextmanager
 def filter_takes_its_neighbour() -> Iterator[None]:
     """What a selector rejects takes the message before it along."""
     original = Sieve.rejected
@@ -561,13 +588,72 @@ def filter_takes_its_neighbour() -> Iterator[None]:
 
 
 @contextmanager
+def dead_letters_that_nobody_selected() -> Iterator[None]:
+    """A filtered group lets go of what its selector was not applied to."""
+    original = Group.take_waiting
+
+    def take_waiting(self: Group, ranges: Sequence[OffsetRange], *_: int | None) -> list[OffsetRange]:
+        return original(self, ranges)
+
+    with patch.object(Group, "take_waiting", take_waiting):
+        yield
+
+
+@contextmanager
+def altered_times_not_heeded() -> Iterator[None]:
+    """A queue keeps the time to live that it was declared with."""
+    with patch.object(Queue, "take_ttl", lambda _: None):
+        yield
+
+
+@contextmanager
+def choosers_go_by_offset() -> Iterator[None]:
+    """A consumer with a selector is handed what it selects in the order of offsets."""
+    original = Choice.look
+
+    def look(self: Choice, broker: Broker, first: int, messages: list[Fields]) -> None:
+        lanes, self.group.lanes = self.group.lanes, None
+        original(self, broker, first, messages)
+        self.group.lanes = lanes
+
+    with patch.object(Choice, "look", look):
+        yield
+
+
+@contextmanager
+def low_priorities_first() -> Iterator[None]:
+    """The lowest priority that has something goes first."""
+    original = Lanes.next
+
+    def following(self: Lanes, group: Group) -> Next | None:
+        active, self._active = self._active, self._active & -self._active
+        found = original(self, group)
+        self._active |= active ^ (active & -active)
+        return found if found is not None or not self._active else following(self, group)
+
+    with patch.object(Lanes, "next", following):
+        yield
+
+
+@contextmanager
 def choosers_take_anything_back() -> Iterator[None]:
     """A consumer with a selector is handed whatever is ready again."""
 
     def first_returned(self: Choice) -> tuple[int, int] | None:
-        return self.group.first_returned()
+        return min(self.group.returned(), default=None)
 
     with patch.object(Choice, "first_returned", first_returned):
+        yield
+
+
+@contextmanager
+def priorities_not_in_snapshots() -> Iterator[None]:
+    """What messages ask for is known from the journal alone."""
+
+    def restore(self: Terms, columns: tuple[bytes, bytes, bytes, bytes]) -> None:
+        self._dues.restore(columns[:2])
+
+    with patch.object(Terms, "restore", restore):
         yield
 
 
@@ -676,4 +762,11 @@ MUTANTS: Final = (
     filtered_handed_out,
     filter_takes_its_neighbour,
     choosers_take_anything_back,
+    expired_while_leased,
+    never_expired_after_coming_back,
+    dead_letters_that_nobody_selected,
+    altered_times_not_heeded,
+    choosers_go_by_offset,
+    low_priorities_first,
+    priorities_not_in_snapshots,
 )

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.core.values import MODES
+from penstock.core.values import EXPIRED_FATES, MODES
 
 QUEUES = ("a", "b", "c", "m", "e")
 """``m`` is the memory queue, ``e`` the ephemeral one; the dead-letter queues appear by themselves."""
@@ -33,6 +33,8 @@ class Options:
     publishes: int
     scheduled_odds: float
     recurring: int
+    terms_odds: float
+    """How often a block's messages ask for times to live or priorities."""
     settles: int
     commit_steps: int
     load_steps: int
@@ -86,6 +88,7 @@ def draw_options(rng: random.Random) -> Options:
         publishes=rng.choice([15, 30, 60]),
         scheduled_odds=rng.choice([0.0, 0.1, 0.5]),
         recurring=rng.choice([0, 0, 3, 8]),
+        terms_odds=rng.choice([0.0, 0.0, 0.2, 0.7]),
         settles=rng.choice([10, 30, 60]),
         commit_steps=rng.choice([20, 50, 100]),
         load_steps=rng.choice([4, 12]),
@@ -134,6 +137,9 @@ def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
         settings["ephemeral"] = True
     if name in "bme" and rng.random() < 0.5:
         settings["expires_ms"] = rng.choice([1000, 20_000, 100_000])
+    if rng.random() < 0.4:
+        settings["ttl_ms"] = rng.choice([1, 200, 3000, 60_000])
+    settings["on_expired"] = rng.choice(EXPIRED_FATES)
     if name == "c":
         settings["dead_letter"] = rng.choice([None, "graveyard"])
     if name == "b":

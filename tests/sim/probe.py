@@ -25,13 +25,17 @@ from tests.sim.violation import Violation
 from penstock.core.broker import Delivery
 from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
+    STORED,
     Acked,
+    Asked,
     Dead,
     Deleted,
     Discarded,
     Due,
+    Expired,
     Fact,
     Fired,
+    GroupDeleted,
     Held,
     Published,
     PublishedTo,
@@ -93,6 +97,7 @@ class Probe:
         self._moved_end = -1
         self._part_end = -1
         self._copy: Published | None = None
+        self._block_end = -1
         self._died_into: set[int] = set()
         self._wrap(engine)
 
@@ -114,6 +119,8 @@ class Probe:
         """A fact goes to the journal."""
         position = self.engine.record(fact)
         self.last_position = position
+        if isinstance(fact, (*STORED, PublishedTo)):
+            self._block_end = position + len(encode(fact))
         uids = uids_of(fact.block) if isinstance(fact, (Published, PublishedTo, Scheduled)) and fact.block else ()
         self.history.recorded(Known(position, fact, uids, self.transaction))
         if self.transaction:
@@ -162,20 +169,19 @@ class Probe:
                     self.history.resent[uids[0]] = None
                 self._moved_end = position + PUBLISHED_HEADER_BYTES + len(fact.block) if position >= 0 else -1
                 self._copy = fact
-            case Dead():
-                self._check_one_batch(fact, position)
-                self._buried(fact, position)
-            case Held():
-                self._check_one_batch(fact, position)
-                self._held(fact)
-            case Resumed():
-                self._resumed(fact, position)
+            case Dead() | Held() | Resumed():
+                self._died(fact, position)
             case Acked():
                 self._acked(fact, position)
-            case Discarded():
+            case Discarded() | Expired():
                 self._discarded(fact, position)
+            case GroupDeleted():
+                self._begun_anew(fact)
+                self.removed += note_definition(shadow, fact)
             case Fired():
                 self._fired(fact, position)
+            case Asked():
+                self._check_asked(fact, position)
             case _:
                 self._defined(fact)
 
@@ -193,17 +199,6 @@ class Probe:
         if not (self.settling or self.transaction):  # else who asked for it tells the shadow
             self._check_one_batch(fact, position)
             self._redriven(fact)
-
-    def _discarded(self, fact: Discarded, position: int) -> None:
-        if fact.reason == DROPPED:
-            self._dropped(fact, position)
-        elif fact.reason == TRANSFERRED:
-            self._check_one_batch(fact, position)
-            self._transferred(fact)
-        elif self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
-            self._check_one_batch(fact, position)
-            self._moved_end = position + len(encode(fact))
-        self.removed += self.shadow.discarded(fact)
 
     def _transferred(self, fact: Discarded) -> None:
         """A message that an operator moved: its copy, or for a marker the end of the hold, was the fact before."""
@@ -242,7 +237,50 @@ class Probe:
             if self._moved is None or end != first + 1 or self._moved[0] != queue.stored[first].uid:
                 raise Violation("I14", f"{fact} without its copy; the last copy is {self._moved}")
             self._died_into.add(self._moved[1])
+            if position < 0:  # a restart forgets the queue, and its producer may send the message again
+                self.history.resent[self._moved[0]] = None
             self._moved = None
+
+    def _died(self, fact: Dead | Held | Resumed, position: int) -> None:
+        if isinstance(fact, Resumed):
+            self._resumed(fact, position)
+            return
+        self._check_one_batch(fact, position)
+        if isinstance(fact, Dead):
+            self._buried(fact, position)
+        else:
+            self._held(fact)
+
+    def _begun_anew(self, fact: GroupDeleted) -> None:
+        """What died in a default group is there again when that was deleted and begins anew."""
+        queue = self.shadow.queues[fact.queue]
+        if fact.group == queue.default:
+            self.history.resent |= dict.fromkeys(one.uid for one in queue.stored.values())
+
+    def _discarded(self, fact: Discarded | Expired, position: int) -> None:
+        now_ms = self.engine.clock_ms()
+        if isinstance(fact, Expired):
+            self.shadow.expired(fact, now_ms)
+            return
+        if fact.reason == DROPPED:
+            self._dropped(fact, position)
+        elif fact.reason == TRANSFERRED:
+            self._check_one_batch(fact, position)
+            self._transferred(fact)
+        elif self._moved_end >= 0 and position >= 0 and fact.reason == ELSEWHERE:
+            self._check_one_batch(fact, position)
+            self._moved_end = position + len(encode(fact))
+        self.removed += self.shadow.discarded(fact, now_ms)
+
+    def _check_asked(self, fact: Asked, position: int) -> None:
+        """What messages ask for is recorded with them (I5)."""
+        if position < 0:
+            return
+        if position != self._block_end + LENGTH_BYTES:
+            raise Violation("I5", f"{fact} is in another batch than its block: {position:#x}, {self._block_end:#x}")
+        self._block_end = self._part_end = position + len(encode(fact))
+        if self._moved is not None:
+            self._moved_end = self._block_end
 
     def _check_one_batch(self, fact: Fact, position: int) -> None:
         """The copy and the end of the original are neighbours in one batch, or a crash may come between them."""
@@ -353,7 +391,7 @@ class Probe:
             check_ages(queue, now_ms)
             if number not in waiting:
                 queue.visible = self.engine.broker.queues[number].log.visible
-                self.shadow.check_none_starves(queue, self._looking())
+                self.shadow.check_none_starves(queue, self._looking(), now_ms)
 
     def _looking(self) -> set[int]:
         """The keyed groups that wait for keys."""

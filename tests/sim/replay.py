@@ -17,6 +17,7 @@ from penstock.core.facts import (
     Dead,
     Discarded,
     Due,
+    Expired,
     Fact,
     Failed,
     Fired,
@@ -103,8 +104,8 @@ def _apply(shadow: Shadow, known: Known) -> None:
                     if shadow.copied is not None:  # a redrive: it goes back to the group in which it died
                         shadow.copied.path, shadow.copied = message.stored.path[:-1], None
                     shadow.acknowledged(group, offset)
-        case Discarded():
-            _apply_discarded(shadow, _group(shadow, fact), fact)
+        case Discarded() | Expired():
+            _apply_ending(shadow, _group(shadow, fact), fact)
         case Failed() | Dead() | Held() | Resumed():
             _apply_failure(shadow, _group(shadow, fact), fact)
         case _:
@@ -135,9 +136,12 @@ def _apply_other(shadow: Shadow, known: Known) -> None:
         note_definition(shadow, fact)
 
 
-def _apply_discarded(shadow: Shadow, group: ShadowGroup, fact: Discarded) -> None:
+def _apply_ending(shadow: Shadow, group: ShadowGroup, fact: Discarded | Expired) -> None:
     offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
     messages = [_open(group, offset, fact) for offset in offsets]
+    if isinstance(fact, Expired):
+        group.condemn(offsets)
+        return
     if fact.reason == TRANSFERRED:
         _transferred(shadow, messages[0])
     elif fact.reason == DROPPED and shadow.copied is not None:  # it was dropped into the dead letters
@@ -193,7 +197,7 @@ def _apply_scheduled(shadow: Shadow, fact: Scheduled | Due | Unscheduled, known:
             shadow.producers[fact.producer] = fact.time_ms
 
 
-def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Failed | Dead | Held | Resumed) -> ShadowGroup:
+def _group(shadow: Shadow, fact: Leased | Acked | Discarded | Expired | Failed | Dead | Held | Resumed) -> ShadowGroup:
     return shadow.queues[fact.queue].groups[fact.group]
 
 

@@ -16,7 +16,7 @@ from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
-from penstock.core import broker, keyed, schedule, scheduling, sieve
+from penstock.core import broker, expiring, keyed, schedule, scheduling, sieve
 from penstock.core.values import ACK, EPHEMERAL_NUMBERS_FROM
 from penstock.engine import deadletters, engine, finding, housekeeping, outbox, recurrence, sifting
 
@@ -62,6 +62,8 @@ def _small_limits(options: Options) -> Iterator[None]:
             (sieve, "AHEAD_MESSAGES", options.slice_messages),
             (finding, "SLICE_MESSAGES", options.slice_messages),
             (broker, "DROP_BLOCKS_MAX", options.slice_messages),
+            (expiring, "MOVES_MAX", options.slice_messages),
+            (expiring, "DYING_MAX", options.slice_messages),
             (keyed, "READY_AHEAD", options.slice_messages * 3),
             (keyed, "FORGET_MAX", options.slice_messages),
             (scheduling, "MOVES_MAX", options.slice_messages * 3),
@@ -114,6 +116,7 @@ def _settle_down(world: World) -> None:
         if client.resend and client.connection is not None and client.connection.producer_known:
             client.send_again()
     world.pump(lambda: world.engine.next_due_ms() is None)
+    world.shadow.check_none_overdue(world.now_ms)
     world.probe.compare()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.sim.bodies import uids_of
 from tests.sim.state import SCHEDULED_MARK, Block, ShadowQueue, Stored, Stream, Waiting
+from tests.sim.terms import asked_in
 from tests.sim.violation import Violation
 
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled, encode
@@ -26,10 +27,15 @@ def dues_of(block: bytes, now_ms: int) -> list[int] | None:
     dues = []
     for asked in blocks.decode_properties(block) or ():
         delay, time = (asked or {}).get("delay_ms", 0), (asked or {}).get("deliver_at_ms", now_ms)
-        if not isinstance(delay, int) or not 0 <= delay <= _YEARS_10_MS:
+        if not isinstance(delay, int) or not 0 <= delay <= _YEARS_10_MS or not _makes_sense(asked or {}):
             return None
         dues.append(max(time, now_ms + delay))
     return dues
+
+
+def _makes_sense(asked: dict[str, Any]) -> bool:
+    ttl_ms, priority = asked.get("ttl_ms", 1), asked.get("priority", 0)
+    return ttl_ms in range(1, _YEARS_10_MS + 1) and priority in range(256)
 
 
 def check_parts(parts: Sequence[tuple[int, Scheduled]], dues: Sequence[int], first_id: int) -> None:
@@ -49,11 +55,12 @@ def scheduled(queue: ShadowQueue, fact: Scheduled, position: int, uids: Sequence
         raise Violation("I6", f"a block of {len(uids)} messages recorded as {fact.message_count}")
     size_bytes = len(fact.block) + SCHEDULED_HEADER_BYTES
     unit_bytes = max(1, (len(fact.block) + 8) // fact.message_count)
+    asked = asked_in(fact.block, len(uids), queue.settings)
     for index, uid in enumerate(uids):
         number = fact.first + index
         if number in queue.scheduled:
             raise Violation("I6", f"schedule id {number} of {queue.name} is used twice")
-        queue.scheduled[number] = Waiting(uid, fact.due_ms, position, fact.first, size_bytes, unit_bytes)
+        queue.scheduled[number] = Waiting(uid, fact.due_ms, position, fact.first, size_bytes, unit_bytes, asked[index])
     queue.next_id = max(queue.next_id, fact.first + fact.message_count)
     if fact.producer:
         stream = queue.streams.setdefault(fact.producer, Stream())
@@ -82,8 +89,9 @@ def due(queue: ShadowQueue, fact: Due, position: int, now_ms: int | None) -> dic
             queue.newest_ms = max(queue.newest_ms, waiting.due_ms)
             # What is due is bound by nothing, but where it makes the oldest leave.
             queue.filled_otherwise = queue.filled_otherwise or queue.settings.overflow != DROP_OLDEST
-            stored = Stored(waiting.uid, offset, waiting.unit_bytes, block_first, position, queue.newest_ms)
-            queue.stored[offset] = stored
+            terms = (waiting.asked.over_ms(queue.settings, waiting.due_ms), waiting.asked.priority)
+            one = Stored(waiting.uid, offset, waiting.unit_bytes, block_first, position, queue.newest_ms, *terms)
+            stored = queue.stored[offset] = one
             for group in queue.groups.values():
                 group.add(stored)
             queue.released += 1

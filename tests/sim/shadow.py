@@ -30,6 +30,7 @@ from tests.sim.state import (
     Stored,
     Stream,
 )
+from tests.sim.terms import asked_in
 from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
@@ -37,6 +38,7 @@ from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
     Declared,
     Discarded,
+    Expired,
     GroupDeclared,
     GroupDeleted,
     Paused,
@@ -49,6 +51,7 @@ from penstock.core.values import (
     CANCELLED,
     DUPLICATE,
     DUPLICATE_SCHEDULED,
+    EXPIRED,
     EXTEND,
     FILTERED,
     HOLD_MS_MAX,
@@ -68,6 +71,8 @@ from penstock.core.values import (
 )
 
 TagRange = tuple[int, int]
+WAITING = (Place.READY, Place.DELAYED, Place.TAIL)
+"""Where nobody holds a message."""
 
 
 class Shadow:
@@ -157,7 +162,38 @@ class Shadow:
         group.discard(gone, PURGED)
         return len(gone)
 
-    def discarded(self, fact: Discarded) -> int:
+    def expired(self, fact: Expired, now_ms: int) -> None:
+        """The time of messages is over: they are on their way to the dead letters."""
+        group = self.queues[fact.queue].groups[fact.group]
+        offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
+        self._check_over(group, offsets, now_ms)
+        for offset in offsets if group.settings.where else ():
+            message = group.messages[offset]
+            if not message.attempts and not is_selected(message.stored.uid):
+                raise Violation("I14", f"{group.label} {offset} is not selected and became a dead letter")
+        group.condemn(offsets)
+        group.queue.idle_ms, group.queue.found_idle_ms = now_ms, 0  # on their way to the dead letters they hold it
+
+    def _check_over(self, group: ShadowGroup, offsets: Iterable[int], now_ms: int) -> None:
+        """Only what is over expires, and never while it is leased (SEMANTICS 13)."""
+        for offset in offsets:
+            message = group.messages.get(offset)
+            if message is None or message.place not in WAITING or not message.is_over(now_ms):
+                raise Violation("I11", f"{group.label} {offset} expired at {now_ms}: {message}")
+
+    def check_none_overdue(self, now_ms: int) -> None:
+        """Whatever nobody holds was let go of when its time was over."""
+        for queue in self.queues.values():
+            for group in queue.keepers():
+                late = [
+                    one
+                    for one in group.messages.values()
+                    if one.place in WAITING and one.is_over(now_ms) and not group.is_unsifted(one)
+                ]
+                if late:
+                    raise Violation("I20", f"{group.label} keeps {late[0]}, which was over long before {now_ms}")
+
+    def discarded(self, fact: Discarded, now_ms: int) -> int:
         """Messages are done unprocessed; return how many that were."""
         group = self.queues[fact.queue].groups[fact.group]
         offsets = [offset for first, end in fact.ranges for offset in range(first, end)]
@@ -167,6 +203,8 @@ class Shadow:
                 raise Violation("I12", f"{fact}: {group.label} {offset} is {group.messages.get(offset)}")
             if fact.reason == FILTERED and (not group.settings.where or is_selected(group.messages[offset].stored.uid)):
                 raise Violation("I12", f"{fact}: {group.label} {offset} is selected, and was filtered out")
+        if fact.reason == EXPIRED:
+            self._check_over(group, offsets, now_ms)
         if fact.reason == PURGED and self.purge(group) != len(offsets):
             raise Violation("I12", f"{fact} does not purge all of {group.label}")
         if fact.reason != PURGED:
@@ -187,7 +225,7 @@ class Shadow:
                 expected += self._publish_one(self.sessions[session], one, recorded, now_ms)
             else:
                 expected += self._publish_through(self.sessions[session], way, one, recorded)
-            check_dropped(self, recorded)
+            check_dropped(self, recorded, now_ms)
         if recorded:
             raise Violation("I6", f"stored though it had to be refused: {recorded[0]}")
         return expected
@@ -277,7 +315,7 @@ class Shadow:
         if len(uids) != fact.message_count:
             raise Violation("I6", f"a block of {len(uids)} messages recorded as {fact.message_count}")
         queue = self.queues[fact.queue]
-        self._place(queue, fact.first, uids, len(fact.block), position, fact.time_ms)
+        self._place(queue, fact.first, uids, fact, position)
         queue.filled_otherwise = queue.filled_otherwise or not fact.producer
         if fact.producer:
             stream = queue.streams.setdefault(fact.producer, Stream())
@@ -287,15 +325,19 @@ class Shadow:
             self.producers[fact.producer] = fact.time_ms
 
     def _place(
-        self, queue: ShadowQueue, first: int, uids: Sequence[int], block_bytes: int, position: int, time_ms: int
+        self, queue: ShadowQueue, first: int, uids: Sequence[int], fact: Published | PublishedTo, position: int
     ) -> None:
+        block_bytes = len(fact.block)
+        asked = asked_in(fact.block, len(uids), queue.settings)
         if first != queue.next_offset:
             raise Violation("I6", f"queue {queue.name}: offset {first} given, next is {queue.next_offset}")
         size = max(1, block_bytes // len(uids))
-        queue.newest_ms = max(queue.newest_ms, time_ms)
-        queue.used_ms = max(queue.used_ms, time_ms)
+        queue.newest_ms = max(queue.newest_ms, fact.time_ms)
+        queue.used_ms = max(queue.used_ms, fact.time_ms)
         for offset, uid in enumerate(uids, first):
-            stored = queue.stored[offset] = Stored(uid, offset, size, first, position, time_ms)
+            one = asked[offset - first]
+            terms = (one.over_ms(queue.settings, fact.time_ms), one.priority)
+            stored = queue.stored[offset] = Stored(uid, offset, size, first, position, fact.time_ms, *terms)
             for group in queue.groups.values():
                 group.add(stored)
         queue.next_offset += len(uids)
@@ -311,7 +353,7 @@ class Shadow:
         """A block entered the logs of all its durable queues."""
         for number, first in fact.targets:
             if number in self.queues:
-                self._place(self.queues[number], first, uids, len(fact.block), position, fact.time_ms)
+                self._place(self.queues[number], first, uids, fact, position)
         self.exchanges.took(fact, position)
         self.producers[fact.producer] = fact.time_ms
 
@@ -320,6 +362,8 @@ class Shadow:
     ) -> list[Expected]:
         route, level, first, count, block = publication
         all_of_it = Expected(route, REFUSED, level, "", first, count, OFFSET_UNKNOWN, -1)
+        if dues_of(block, 0) is None:
+            return [all_of_it._replace(code="bad-setting")]
         exchange = self.exchanges.by_number.get(way.number) or self.exchanges.names.get(way.exchange)
         if exchange is None:
             return [all_of_it._replace(code="unknown-exchange")]
@@ -355,7 +399,7 @@ class Shadow:
         offset = queues[0].next_offset if len(queues) == 1 else OFFSET_UNKNOWN
         for queue in memory:
             _, held = _next(recorded, Published, f"a copy for {queue.name}")
-            self._place(queue, held.first, uids, len(held.block), -1, held.time_ms)
+            self._place(queue, held.first, uids, held, -1)
         position, fact = _next(recorded, PublishedTo, f"sequence {part.first_sequence} of {exchange.name}")
         wanted = tuple((queue.number, queue.next_offset) for queue in queues if queue.settings.durable)
         level = MEMORY if memory else part.level
@@ -382,6 +426,8 @@ class Shadow:
         deadline_ms = _step_up(now_ms + queue.settings.lease_ms)
         for offset in range(delivery.first, delivery.end):
             message = self._check_hand_out(group, consumer, delivery, offset)
+            if message.is_over(now_ms):
+                raise Violation("I11", f"{group.label} {offset} was handed out, its time was over: {message.stored}")
             self._check_turn(group, consumer, message)
             if not group.spend(now_ms):
                 raise Violation("S19", f"{group.label} hands out {offset}, more than its rate of {group.rate} allows")
@@ -398,7 +444,7 @@ class Shadow:
         message = group.messages.get(offset)
         if message is None:
             raise Violation("I4", f"{group.label} {offset} is done and was handed out")
-        if message.place is not Place.READY:
+        if message.place is not Place.READY and not (message.place is Place.TAIL and group.by_priority):
             raise Violation("I10", f"{group.label} {offset} is {message.place.value} and was handed out")
         if group.settings.where and not message.attempts and not is_selected(message.stored.uid):
             raise Violation("I12", f"{group.label} {offset} is not selected and was handed out")
@@ -410,7 +456,7 @@ class Shadow:
             before = group.before(message)
             if before is not None:
                 raise Violation("I7", f"{group.label} {offset} was handed out before {before} of the same key")
-        elif offset != group.ready[0] and offset != (first := self.first_for(group, consumer)):
+        elif (group.by_priority or offset != group.ready[0]) and offset != (first := self.first_for(group, consumer)):
             raise Violation("I7", f"{group.label} {offset} was handed out before {first}")
         if (delivery.attempt, delivery.failures) != (message.attempts + 1, message.failures):
             tried = message.attempts, message.failures
@@ -434,11 +480,11 @@ class Shadow:
             raise Violation("I10", f"{group.label} {message.offset} went to {consumer.name}, another has priority")
 
     def first_for(self, group: ShadowGroup, consumer: ShadowConsumer) -> int | None:
-        """What comes next for a consumer: messages that are ready again first, each kind by offset."""
-        best: tuple[bool, int] | None = None
-        for offset in group.ready:
-            message = group.messages[offset]
-            untouched = not message.attempts
+        """What comes next for a consumer: by priority where messages have them, or else what is ready again first."""
+        best: tuple[tuple[int, ...], int] | None = None
+        by_priority = group.by_priority
+        for message in group.candidates():
+            offset, untouched = message.offset, not message.attempts
             hidden = offset >= group.queue.visible or (
                 group.settings.where and untouched and offset >= group.sifted_until
             )
@@ -446,8 +492,9 @@ class Shadow:
                 hidden = hidden or group.before(message) is not None
             if consumer.choosy:
                 hidden = hidden or offset >= consumer.chosen_until or not is_selected(message.stored.uid)
-            if not hidden and (best is None or (untouched, offset) < best):
-                best = (untouched, offset)
+            turn = message.turn if by_priority else (untouched, offset)
+            if not hidden and (best is None or (turn, offset) < best):
+                best = turn, offset
         return None if best is None else best[1]
 
     def consumers_of(self, group: ShadowGroup) -> list[ShadowConsumer]:
@@ -476,15 +523,17 @@ class Shadow:
             others = sorted(self.consumers_of(group), key=lambda one: one.arrival)
             group.active = max(others, key=lambda one: one.priority, default=None)
 
-    def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = ()) -> None:
+    def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = (), now_ms: int = 0) -> None:
         """After a dispatch: no consumer has credit for the first message that it may be handed.
 
         ``busy`` are the numbers of groups that something is being read for. What waits for a rate is left to the quiet
-        phase, where it has to come in the end.
+        phase, where it has to come in the end. What is over and was not let go of yet holds up what is behind it.
         """
         for group in queue.groups.values():
             waits = group.paused or queue.paused or group.number in busy or group.rate
-            if not group.ready or waits:
+            if waits:
+                continue
+            if any(one.is_over(now_ms) and one.place in WAITING for one in group.messages.values()):
                 continue
             consumers = self.consumers_of(group)
             if group.settings.mode == "single":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from tests.sim.bodies import key_of
 from tests.sim.exchanges import Way
+from tests.sim.terms import Asked
 
 from penstock.core.ages import Ages
-from penstock.core.values import DISCARD_REASONS, GroupSettings, QueueSettings
+from penstock.core.operands import PRIORITY_DEFAULT
+from penstock.core.values import DEAD_LETTER, DISCARD_REASONS, GroupSettings, QueueSettings
 
 SCHEDULED_MARK = 1 << 62
 
@@ -42,6 +44,9 @@ class Stored:
     block_first: int
     position: int
     time_ms: int = 0
+    over_ms: int = 0
+    """Its time is over then; 0: never."""
+    priority: int = PRIORITY_DEFAULT
     path: tuple[int, ...] = ()
     """Of a dead letter: the groups in which it died, one after the other."""
 
@@ -63,6 +68,18 @@ class Message:
     tail_at: int = 0
     """At the tail: ready when the cursor is there."""
     history: list[Failed] = field(default_factory=list)
+    expired: bool = False
+    """It is dying because its time is over."""
+
+    def is_over(self, now_ms: int) -> bool:
+        """True when it may not be handed out any more."""
+        return 0 < self.stored.over_ms <= now_ms
+
+    @property
+    def turn(self) -> tuple[int, int, int]:
+        """Where it stands among the others that are ready, by priority."""
+        place = self.tail_at if self.place is Place.TAIL else self.offset
+        return -self.stored.priority, place, self.offset
 
 
 @dataclass(slots=True)
@@ -85,6 +102,7 @@ class Waiting:
     """The id of the first message of its block."""
     entry_bytes: int
     unit_bytes: int
+    asked: Asked
 
 
 @dataclass(slots=True)
@@ -166,31 +184,45 @@ class ShadowGroup:
     def begin(self, start: int) -> None:
         """It is declared, before message ``start``."""
         self.declared = True
-        self.skip(start)
+        self.skip(start, {Place.DYING})
 
-    def skip(self, start: int) -> None:
-        """What is below is not for it."""
-        for offset in [offset for offset in self.messages if offset < start]:
+    def skip(self, start: int, kept: Container[Place] = ()) -> None:
+        """What is below is not for it, but for what is in these places."""
+        for offset in [m.offset for m in self.messages.values() if m.offset < start and m.place not in kept]:
             del self.messages[offset]
         self.ready = [offset for offset in self.ready if offset >= start]
         self.passed -= {offset for offset in self.passed if offset < start}
         self.cursor = max(self.cursor, start)
-        self.passed = {offset for offset in self.passed if offset >= start}
+        self.passed = {offset for offset in self.passed if offset >= self.cursor}
         self.advance()
 
     def before(self, message: Message) -> int | None:
-        """Mode keyed: the first message of the same key that is not done and comes before this one."""
+        """Mode keyed: the first message of the same key that is not done and comes before this one.
+
+        What expired and waits for its burial holds nobody up.
+        """
         key = key_of(message.stored.uid)
         if key is None:
             return None
-        same = (one.offset for one in self.messages.values() if key_of(one.stored.uid) == key)
+        same = (one.offset for one in self.messages.values() if key_of(one.stored.uid) == key and not one.expired)
         return min((offset for offset in same if offset < message.offset), default=None)
 
-    def first_in_turn(self) -> int | None:
-        """The first message that could be handed out now."""
-        if self.settings.mode != "keyed":
-            return self.ready[0] if self.ready else None
-        return next((offset for offset in self.ready if self.before(self.messages[offset]) is None), None)
+    @property
+    def by_priority(self) -> bool:
+        """True while a stored message has a priority of its own."""
+        shared = self.settings.mode == "shared"
+        return shared and any(one.priority != PRIORITY_DEFAULT for one in self.queue.stored.values())
+
+    def candidates(self) -> list[Message]:
+        """What may be handed out, as far as it does not depend on the consumer; in no order."""
+        if self.by_priority:
+            return [one for one in self.messages.values() if one.place in (Place.READY, Place.TAIL)]
+        return [self.messages[offset] for offset in self.ready]
+
+    def is_unsifted(self, message: Message) -> bool:
+        """True where a message would become a dead letter, and its selector was not applied to it: it has to wait."""
+        waits = self.settings.where and self.queue.settings.on_expired == DEAD_LETTER
+        return bool(waits) and not message.attempts and message.offset >= self.sifted_until
 
     def add(self, stored: Stored) -> None:
         """A message is there for it."""
@@ -218,6 +250,8 @@ class ShadowGroup:
         while self.cursor in self.passed:
             self.passed.remove(self.cursor)
             self.cursor += 1
+        if self.by_priority:
+            return
         for message in self.messages.values():
             if message.place is Place.TAIL and message.tail_at <= self.cursor:
                 self.put(message, Place.READY)
@@ -227,6 +261,17 @@ class ShadowGroup:
         for offset in offsets:
             self.finish(offset)
             self.discarded[reason] += 1
+            if offset >= self.cursor:
+                self.passed.add(offset)
+        self.advance()
+
+    def condemn(self, offsets: Iterable[int]) -> None:
+        """The time of messages is over: they are on their way to the dead letters."""
+        for offset in offsets:
+            message = self.messages[offset]
+            self.put(message, Place.DYING)
+            message.due_ms = message.due_until_ms = 0
+            message.expired = True
             if offset >= self.cursor:
                 self.passed.add(offset)
         self.advance()
@@ -361,6 +406,8 @@ class ShadowQueue:
         unused = self.groups[self.default]
         if not unused.declared:
             unused.skip(self.start_offset)
+        for group in self.groups.values():
+            group.advance()
 
     def needed(self) -> set[int]:
         """Messages that some group is not done with."""

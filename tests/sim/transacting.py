@@ -88,7 +88,7 @@ def carry_out(
             shadow.acknowledged(held.group, held.offset)
     recorded = deque(stored)
     placed = [_store(shadow, shadow.names[name], block, recorded, now_ms) for _, name, _, block in transaction.blocks]
-    check_dropped(shadow, recorded)
+    check_dropped(shadow, recorded, now_ms)
     if recorded:
         raise Violation("I6", f"a transaction stored more than it published: {recorded[0]}")
     return placed

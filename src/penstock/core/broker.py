@@ -7,15 +7,19 @@ applies them here; recovery calls ``apply`` with the same facts.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from heapq import heappush
 from typing import Any, Final, NamedTuple, Protocol
 
+from penstock.core.alarms import Alarms
+from penstock.core.asks import Asks
 from penstock.core.exchanges import Exchanges
 from penstock.core.facts import (
     Acked,
     Altered,
+    Asked,
     Bound,
     Dead,
     Declared,
@@ -26,6 +30,7 @@ from penstock.core.facts import (
     DueMoved,
     ExchangeDeclared,
     ExchangeDeleted,
+    Expired,
     Fact,
     Failed,
     GroupAltered,
@@ -55,7 +60,7 @@ from penstock.core.log import BlockRef, QueueLog
 from penstock.core.matching import Destination, MessageView
 from penstock.core.queue import SCHEDULED_MARK, Queue
 from penstock.core.recurring import Recurrings
-from penstock.core.schedule import Alarms, Entry, Schedule
+from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Deadlines, Session
 from penstock.core.sieve import Choice, Sieve
 from penstock.core.usage import Usage
@@ -141,6 +146,14 @@ class Dying(NamedTuple):
     offset: int
 
 
+class Overdue(NamedTuple):
+    """Messages ``first`` to ``end`` of a group, of which some may be due: see ``expiring``."""
+
+    group: Group
+    first: int
+    end: int
+
+
 class Cancelled(NamedTuple):
     """A consumer that the broker ended."""
 
@@ -157,7 +170,7 @@ class Broker:
     watched_queues: dict[Queue, None]
     """Queues with an alarm: ``engine.alarms`` looks at them about once a second."""
 
-    def __init__(self, recorder: Recorder, boot_epoch: int, block_reader: BlockReader) -> None:
+    def __init__(self, recorder: Recorder, boot_epoch: int, block_reader: BlockReader) -> None:  # noqa: PLR0915  fields, one a line
         self.recorder, self.block_reader = recorder, block_reader
         self.boot_epoch = boot_epoch
         self.queues: dict[int, Queue] = {}
@@ -174,6 +187,11 @@ class Broker:
         """The last: when which queue's schedule is to be looked at."""
         self.stops_producers = self._storage_full = self._disk_low = self._memory_full = False
         """The first: true while anything is refused that some queue would take, see ``stop_code``."""
+        self.expirations = Alarms()
+        """When which queue's messages are due."""
+        self.overdue: deque[Overdue] = deque()
+        self.asks: Asks | None = None
+        """While a block is published that asks for something: what."""
 
         self.ready_groups: dict[Group, None] = {}
         """Groups that may have something to hand out: looked at once per commit."""
@@ -226,6 +244,8 @@ class Broker:
                 self._group(fact.queue, fact.group).apply_leased(fact)
             case Failed():
                 self._group(fact.queue, fact.group).apply_failed(fact)
+            case Expired():
+                self._group(fact.queue, fact.group).apply_expired(fact)
             case Dead():
                 self._group(fact.queue, fact.group).apply_dead(fact)
                 self.release(self.queues[fact.queue])
@@ -236,7 +256,7 @@ class Broker:
                 self._apply_held(fact)
             case GroupStateSet():
                 self._group(fact.queue, fact.group).apply_state(fact)
-            case Noted() | Repeated() | Overflowed():
+            case Noted() | Asked() | Repeated() | Overflowed():
                 self._apply_intake(fact)
             case Due() | Unscheduled():
                 self._apply_to_schedule(self.queues[fact.queue], fact)
@@ -296,6 +316,8 @@ class Broker:
         offset = queue.log.append(count, size_bytes, position)
         if queue.ages is not None:
             self.note_age(queue, offset, time_ms)
+        if queue.terms is not None:
+            queue.terms.arrived(offset, offset + count, time_ms)
         if producer:
             queue.stream_of(producer).advance(first_sequence, count, offset)
             self.producers[producer] = time_ms
@@ -335,6 +357,8 @@ class Broker:
                 offset = queue.log.append(fact.message_count, size_bytes, position)
                 if queue.ages is not None:
                     self.note_age(queue, offset, fact.time_ms)
+                if queue.terms is not None:
+                    queue.terms.arrived(offset, offset + fact.message_count, fact.time_ms)
         self.exchanges.apply_published(fact)
         self.producers[fact.producer] = fact.time_ms
 
@@ -355,10 +379,14 @@ class Broker:
         assert schedule is not None, "only what was scheduled can leave a schedule"
         if isinstance(fact, Due):
             for first, end in fact.ranges:
-                for _, count, due_ms, size_bytes, position in schedule.take(first, end):
-                    offset = append(count, size_bytes, position)
+                for entry in schedule.take(first, end):
+                    offset = append(entry[1], entry[3], entry[4])
                     if queue.ages is not None:
-                        self.note_age(queue, offset, due_ms)
+                        self.note_age(queue, offset, entry[2])
+                    if queue.terms is not None or schedule.terms is not None:
+                        queue.apply_due(entry, offset)
+            if schedule.terms is not None:
+                schedule.terms.trim(schedule.first_id)
             return
         schedule.cancelled_count += fact.cancelled
         if fact.cancelled == schedule.message_count:
@@ -403,6 +431,13 @@ class Broker:
         if low > queue.log.start_offset:
             self._drop(queue.log, low)
             queue.begin_at(low)
+            if queue.terms is not None:
+                queue.trim_terms(low)
+
+    def look_again(self, group: Group, first: int, end: int) -> None:
+        """Messages came back, or came to be a group's: some may be due (``expiring``)."""
+        if group.queue.terms is not None:
+            self.overdue.append(Overdue(group, first, end))
 
     def _look_at_ages(self, queue: Queue) -> None:
         """What was out of reach or done with may wait now, and be too old."""
@@ -441,6 +476,10 @@ class Broker:
             low = max(queue.log.start_offset, queue.low_offset)
             queue.log.release(low, _ALL_BLOCKS)
             queue.begin_at(low)
+            if queue.terms is not None:
+                queue.trim_terms(low)
+                queue.terms.wake()
+                self.expirations.set(queue.number, queue.terms)
             queue.log.visible = queue.log.next_offset
             if queue.schedule is not None:
                 queue.schedule.awake(now_ms)
@@ -511,11 +550,14 @@ class Broker:
         if queue.schedule is not None:
             self._abandon(queue.schedule)
 
-    def _apply_intake(self, fact: Noted | Repeated | Overflowed) -> None:
+    def _apply_intake(self, fact: Noted | Asked | Repeated | Overflowed) -> None:
         queue = self.queues[fact.queue]
         if isinstance(fact, Noted):
             assert queue.dedup is not None, "ids are noted in queues that deduplicate"
             queue.dedup.note(fact.first, fact.digests, fact.time_ms)
+            return
+        if isinstance(fact, Asked):
+            queue.apply_asked(fact)
             return
         stream = queue.stream_of(fact.producer)
         self.producers[fact.producer] = fact.time_ms

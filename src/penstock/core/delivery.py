@@ -8,6 +8,7 @@ from penstock.core.group import Group
 from penstock.core.keyed import wants_to_look
 from penstock.core.lifetimes import leave
 from penstock.core.log import BlockRef
+from penstock.core.priorities import Lanes
 from penstock.core.queue import Queue
 from penstock.core.rates import Bucket
 from penstock.core.selectors import Selector
@@ -130,6 +131,8 @@ def dispatch(broker: Broker, now_ms: int) -> None:
 
 def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
     group.unrecorded = group.next_offset
+    if group.lanes is not None:
+        group.lanes.look_again()
     if group.bucket is not None:
         _hand_out_rated(broker, group, group.bucket, group.tiers(), now_ms)
     elif group.plain_consumers:
@@ -211,6 +214,8 @@ def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int,
     """Give the consumer up to ``limit`` messages of one block; those ready again come first."""
     if consumer.choice is not None:
         return _hand_out_chosen(broker, group, consumer, consumer.choice, limit, now_ms)
+    if group.lanes is not None:
+        return _hand_out_by_priority(broker, group, group.lanes, consumer, limit, now_ms)
     if group.returned_count and (returned := group.first_returned()) is not None:
         return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
     return _hand_out_fresh(broker, group, consumer, limit, now_ms)
@@ -227,6 +232,8 @@ def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int
     end = min(block.end, log.visible, first + min(limit, consumer.room_for(unit_bytes(block))))
     if group.passed.count or group.tail_count or group.sieve is not None:
         end = group.clear_until(end)
+    if queue.terms is not None:
+        end = queue.terms.live_until(first, end, now_ms)
     if end <= first:
         return 0
     _hand_out_at_cursor(broker, group, end)
@@ -248,34 +255,67 @@ def _hand_out_keyed(broker: Broker, group: Group, consumer: Consumer, limit: int
     if index is None or not index.ready or not group.may_grow:
         return 0
     first, last = index.ready[0]
-    block = group.queue.log.block_at(first)
+    queue = group.queue
+    block = queue.log.block_at(first)
     end = min(last, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if queue.terms is not None:
+        end = queue.terms.live_until(first, end, now_ms)
     if end <= first:
         return 0
     index.take_ready(end)
     if first == group.next_offset:
         _hand_out_at_cursor(broker, group, end)
     else:
-        broker.emit(group.durable, Leased(group.queue.number, group.number, first, end))
+        broker.emit(group.durable, Leased(queue.number, group.number, first, end))
+    _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
+    return end - first
+
+
+def _hand_out_by_priority(
+    broker: Broker, group: Group, lanes: Lanes, consumer: Consumer, limit: int, now_ms: int
+) -> int:
+    """Give the consumer messages of the highest priority that has any."""
+    ahead = lanes.next(group)
+    if ahead is None:
+        return 0
+    if ahead.is_returned:
+        return _hand_out_returned(broker, group, consumer, (ahead.first, ahead.end), limit, now_ms)
+    queue, first = group.queue, ahead.first
+    if _is_crowded(group):
+        return 0
+    block = queue.log.block_at(first)
+    end = min(ahead.end, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if queue.terms is not None:
+        end = queue.terms.live_until(first, end, now_ms)
+    if end <= first:
+        return 0
+    lanes.take_fresh(ahead.priority, end)
+    if first == group.next_offset:
+        _hand_out_at_cursor(broker, group, end)
+    else:
+        broker.emit(group.durable, Leased(queue.number, group.number, first, end))
     _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
     return end - first
 
 
 def _hand_out_chosen(broker: Broker, group: Group, consumer: Consumer, choice: Choice, limit: int, now_ms: int) -> int:
     """Give the consumer what its selector selects, ahead of the cursor where it has to be."""
-    returned = choice.first_returned()
-    if returned is not None:
-        return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
-    chosen = choice.first_untouched()
-    if chosen is None or _is_crowded(group) or (chosen[0] > group.next_offset and len(group.passed) > EXCEPTIONS_MAX):
+    chosen = choice.next()
+    if chosen is None:
         return 0
-    first, last = chosen
-    block = group.queue.log.block_at(first)
-    end = min(last, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if chosen.is_returned:
+        return _hand_out_returned(broker, group, consumer, (chosen.first, chosen.end), limit, now_ms)
+    queue, first = group.queue, chosen.first
+    if _is_crowded(group) or (first > group.next_offset and len(group.passed) > EXCEPTIONS_MAX):
+        return 0
+    block = queue.log.block_at(first)
+    end = min(chosen.end, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if queue.terms is not None:
+        end = queue.terms.live_until(first, end, now_ms)
     if end <= first:
         return 0
     _record_fresh(broker, group)
-    broker.emit(group.durable, Leased(group.queue.number, group.number, first, end))
+    broker.emit(group.durable, Leased(queue.number, group.number, first, end))
     group.unrecorded = group.next_offset
     _lease(broker, group, consumer, block, first, end, 1, 0, now_ms)
     return end - first
@@ -303,6 +343,8 @@ def _hand_out_returned(
     assert run is not None, "what is ready again is outstanding (I12)"
     attempts, failures = run.attempts + 1, run.failures
     end = min(end, run.end, block.end, first + min(limit, consumer.room_for(unit_bytes(block))))
+    if queue.terms is not None:
+        end = queue.terms.live_until(first, end, now_ms)
     if end <= first:
         return 0
     group.take_returned(first, end)

@@ -5,7 +5,8 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     PUBLISHED, MOVED  | kind u8 | level u8 | 0 u16 | count u32 | queue | first offset | producer | first sequence
                       | published at ms | block ...                              (48 bytes, then the block verbatim)
     LEASED            | kind u8 | 0 x 7 | queue | group | first | end
-    ACKED, DISCARDED  | kind u8 | reason u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
+    ACKED, DISCARDED, EXPIRED
+                      | kind u8 | reason u8 | 0 u16 | ranges u32 | queue | group | ranges x (first, end)
     SCHEDULED,        | as PUBLISHED, the schedule id for the offset; then due ms, then the block
     SCHEDULED_MOVED
     DUE_MOVED         | as SCHEDULED, with the offset
@@ -14,6 +15,8 @@ A record's first byte is its kind. Numbers are little-endian u64 unless said oth
     DEAD, HELD        | kind u8 | 0 x 7 | queue | group | offset | dead-letter queue | its offset
     RESUMED           | kind u8 | 0 x 7 | queue | group | offset | 0
     NOTED             | kind u8 | 0 x 7 | queue | first offset | time ms | digests x 15 bytes
+    ASKED             | kind u8 | scheduled u8 | 0 u16 | runs u32 | queue | first offset | time ms
+                      | runs x (ttl ms | count u32 | priority u8 | 0 x 3)
     REPEATED          | kind u8 | 0 u8 | 0 u16 | count u32 | queue | offset | producer | first sequence | time ms
     GROUP_STATE       | kind u8 | 0 u8 | 0 u16 | key bytes u32 | queue | group | version | key, UTF-8 | value
     OVERFLOWED        | kind u8 | 0 u8 | 0 u16 | count u32 | queue | producer | first sequence | time ms
@@ -45,6 +48,8 @@ NOTED: Final = 8
 REPEATED: Final = 9
 PUBLISHED_TO: Final = 10
 MOVED_TO: Final = 11
+ASKED: Final = 12
+EXPIRED: Final = 13
 SCHEDULED: Final = 32
 SCHEDULED_MOVED: Final = 33
 DUE: Final = 34
@@ -92,6 +97,8 @@ _RANGE: Final = struct.Struct("<QQ")
 _DEAD: Final = struct.Struct("<B7xQQQQQ")
 _NOTED: Final = struct.Struct("<B7xQQQ")
 _OVERFLOWED: Final = struct.Struct("<BBHIQQQQ")
+_ASKED: Final = struct.Struct("<BBHIQQQ")
+_ASKED_RUN: Final = struct.Struct("<QIB3x")
 _REPEATED: Final = struct.Struct("<BBHIQQQQQ")
 _GROUP_STATE: Final = struct.Struct("<BBHIQQQ")
 _FAILED: Final = struct.Struct("<BBHIQQQQQ")
@@ -281,6 +288,14 @@ class Discarded(NamedTuple):
     ranges: tuple[OffsetRange, ...]
 
 
+class Expired(NamedTuple):
+    """The time of messages is over that no consumer holds: they are on their way to the dead letters."""
+
+    queue: int
+    group: int
+    ranges: tuple[OffsetRange, ...]
+
+
 class Failed(NamedTuple):
     """Messages failed once more; due again at ``due_ms``, or on their way to the dead letters."""
 
@@ -333,6 +348,28 @@ class Noted(NamedTuple):
     first: int
     time_ms: int
     digests: bytes
+
+
+class AskedRun(NamedTuple):
+    """What so many messages asked for: a time to live (0: none) and a priority."""
+
+    ttl_ms: int
+    message_count: int
+    priority: int
+
+
+class Asked(NamedTuple):
+    """The messages from ``first`` on, which entered the log at ``time_ms``, asked for something; ``runs`` cover their
+    whole block. ``scheduled``: they are scheduled, ``first`` is an id, and what they asked for is for later.
+
+    It follows the messages' Published or Scheduled in the same batch.
+    """
+
+    queue: int
+    first: int
+    time_ms: int
+    runs: tuple[AskedRun, ...]
+    scheduled: bool = False
 
 
 class Repeated(NamedTuple):
@@ -484,11 +521,13 @@ Fact = (
     | Leased
     | Acked
     | Discarded
+    | Expired
     | Failed
     | Dead
     | Held
     | Resumed
     | Noted
+    | Asked
     | Repeated
     | GroupStateSet
     | Overflowed
@@ -542,6 +581,10 @@ def block_bytes_of(payload: bytes | memoryview) -> int:
     return int(_SHARED.unpack_from(payload)[5])
 
 
+_RANGES_FACTS: Final[dict[int, type[Acked | Expired | Due]]] = {ACKED: Acked, EXPIRED: Expired, DUE: Due}
+_RANGES_KINDS: Final = {fact: kind for kind, fact in _RANGES_FACTS.items()}
+
+
 def stored_header(fact: Stored) -> bytes:
     """Return what stands before the block in the record of a fact that holds one: 48 bytes, or 56."""
     kind = _STORED_KINDS[type(fact)]
@@ -553,13 +596,14 @@ def encode(fact: Fact) -> bytes:
     """Return the record of a fact."""
     if isinstance(fact, Leased):
         return _LEASED.pack(LEASED, *fact)
-    if isinstance(fact, (Acked, Discarded)):
-        kind, reason = (ACKED, 0) if isinstance(fact, Acked) else (DISCARDED, fact.reason)
-        return _encode_ranges(kind, reason, fact.queue, fact.group, fact.ranges)
+    if isinstance(fact, Acked):
+        return _encode_ranges(ACKED, 0, fact.queue, fact.group, fact.ranges)
+    if isinstance(fact, Discarded):
+        return _encode_ranges(DISCARDED, fact.reason, fact.queue, fact.group, fact.ranges)
+    if isinstance(fact, (Expired, Due)):
+        return _encode_ranges(_RANGES_KINDS[type(fact)], 0, fact[0], fact[1], fact.ranges)
     if isinstance(fact, STORED):
         return stored_header(fact) + fact.block
-    if isinstance(fact, Due):
-        return _encode_ranges(DUE, 0, fact.queue, fact.first, fact.ranges)
     if isinstance(fact, Unscheduled):
         return _UNSCHEDULED.pack(UNSCHEDULED, *fact)
     if isinstance(fact, Failed):
@@ -569,16 +613,19 @@ def encode(fact: Fact) -> bytes:
         return _DEAD.pack(DEAD if isinstance(fact, Dead) else HELD, *fact)
     if isinstance(fact, Resumed):
         return _LEASED.pack(RESUMED, *fact, 0)
-    if isinstance(fact, (Noted, Repeated, Overflowed, GroupStateSet)):
+    if isinstance(fact, (Noted, Asked, Repeated, Overflowed, GroupStateSet)):
         return _encode_note(fact)
     if isinstance(fact, (PublishedTo, MovedTo)):
         return b"".join(shared_record(fact))
     return _encode_json(fact)
 
 
-def _encode_note(fact: Noted | Repeated | Overflowed | GroupStateSet) -> bytes:
+def _encode_note(fact: Noted | Asked | Repeated | Overflowed | GroupStateSet) -> bytes:
     if isinstance(fact, Noted):
         return _NOTED.pack(NOTED, fact.queue, fact.first, fact.time_ms) + fact.digests
+    if isinstance(fact, Asked):
+        head = _ASKED.pack(ASKED, fact.scheduled, 0, len(fact.runs), fact.queue, fact.first, fact.time_ms)
+        return head + b"".join([_ASKED_RUN.pack(*run) for run in fact.runs])
     if isinstance(fact, Repeated):
         queue, offset, count, producer, sequence, time_ms = fact
         return _REPEATED.pack(REPEATED, 0, 0, count, queue, offset, producer, sequence, time_ms)
@@ -611,12 +658,12 @@ def decode(payload: bytes | memoryview) -> Fact:
         return _decode_stored(kind, payload)
     if kind == LEASED:
         return Leased(*_LEASED.unpack_from(payload)[1:])
-    if kind in (ACKED, DISCARDED, DUE):
+    if kind in (ACKED, DISCARDED, EXPIRED, DUE):
         _, reason, _, _, queue, second = _RANGES.unpack_from(payload)
         ranges = tuple(_RANGE.iter_unpack(payload[_RANGES.size :]))
-        if kind == DUE:
-            return Due(queue, second, ranges)
-        return Acked(queue, second, ranges) if kind == ACKED else Discarded(queue, second, reason, ranges)
+        if kind == DISCARDED:
+            return Discarded(queue, second, reason, ranges)
+        return _RANGES_FACTS[kind](queue, second, ranges)
     if kind == UNSCHEDULED:
         return Unscheduled(*_UNSCHEDULED.unpack_from(payload)[1:])
     if kind == FAILED:
@@ -627,7 +674,7 @@ def decode(payload: bytes | memoryview) -> Fact:
         return (Dead if kind == DEAD else Held)(*_DEAD.unpack_from(payload)[1:])
     if kind == RESUMED:
         return Resumed(*_LEASED.unpack_from(payload)[1:4])
-    if kind in (NOTED, REPEATED, OVERFLOWED, GROUP_STATE):
+    if kind in (NOTED, ASKED, REPEATED, OVERFLOWED, GROUP_STATE):
         return _decode_note(kind, payload)
     if kind in (PUBLISHED_TO, MOVED_TO):
         return decode_shared(payload)
@@ -638,6 +685,10 @@ def _decode_note(kind: int, payload: bytes | memoryview) -> Fact:
     if kind == NOTED:
         _, queue, first, time_ms = _NOTED.unpack_from(payload)
         return Noted(queue, first, time_ms, bytes(payload[_NOTED.size :]))
+    if kind == ASKED:
+        _, scheduled, _, _, queue, first, time_ms = _ASKED.unpack_from(payload)
+        runs = tuple(AskedRun(*run) for run in _ASKED_RUN.iter_unpack(payload[_ASKED.size :]))
+        return Asked(queue, first, time_ms, runs, bool(scheduled))
     if kind == REPEATED:
         _, _, _, count, queue, offset, producer, sequence, time_ms = _REPEATED.unpack_from(payload)
         return Repeated(queue, offset, count, producer, sequence, time_ms)

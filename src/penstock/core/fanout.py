@@ -27,6 +27,7 @@ from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, PublishedTo
 from penstock.core.queue import Queue, Stream
 from penstock.core.routing import Plan, plan_for, plan_of
 from penstock.core.session import Route, Session
+from penstock.core.storing import note_terms
 from penstock.core.values import DROP_OLDEST, DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, QueueSettings
 
 FANOUT_QUEUES_MAX: Final = 4096
@@ -188,6 +189,8 @@ class _Publish:
             broker.published_queues[queue] = None
             if queue.settings.overflow == DROP_OLDEST:
                 self._crowded[queue] = None
+            if queue.terms is not None or broker.asks is not None:
+                note_terms(broker, queue, queue.log.next_offset - count, count, sequence, self._now_ms)
         return self._confirm(STORED, level, sequence, count, offset)
 
     def _hold(self, queues: tuple[Queue, ...], sequence: int, count: int, block: bytes) -> None:

@@ -9,6 +9,8 @@ from penstock.core.broker import Broker
 from penstock.core.group import Group
 from penstock.core.ranges import OffsetRange
 from penstock.core.runs import Run
+from penstock.core.terms import Terms
+from penstock.core.values import DYING_EXPIRED
 
 READY: Final = "ready"
 SCHEDULED: Final = "scheduled"
@@ -17,7 +19,9 @@ DYING: Final = "dying"
 """On its way to the dead letters: its copy is not written yet."""
 HELD: Final = "held"
 """Dead, and kept in its place: what is behind it waits for it to be redriven or skipped."""
-STATES: Final = frozenset((READY, SCHEDULED, LEASED, DYING, HELD))
+EXPIRED: Final = "expired"
+"""Its time is over, and it is about to be dropped, or is on its way to the dead letters."""
+STATES: Final = frozenset((READY, SCHEDULED, LEASED, DYING, HELD, EXPIRED))
 """What a message that its group is not done with may be."""
 
 
@@ -60,8 +64,27 @@ def next_span(group: Group, offset: int, held: list[Holding], now_ms: int) -> Sp
         index += 1
     first, end = _untouched(group, max(offset, group.next_offset))
     if index < len(runs.runs) and (runs.firsts[index] < first or first >= end):
-        return _of_run(group, runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
-    return Span(first, end, READY) if first < end else None
+        span = _of_run(group, runs.runs[index], max(offset, runs.firsts[index]), held, now_ms)
+    elif first < end:
+        span = Span(first, end, READY)
+    else:
+        return None
+    terms, visible = group.queue.terms, group.queue.log.visible
+    if terms is None:
+        return span
+    if span.first >= visible:  # it expired before it was durable
+        return None
+    span = span._replace(end=min(span.end, visible))
+    return _by_time(terms, span, now_ms) if span.state in (READY, SCHEDULED) else span
+
+
+def _by_time(terms: Terms, span: Span, now_ms: int) -> Span:
+    """Return the part of a span of what nobody holds that is expired, or is not."""
+    live_end = terms.live_until(span.first, span.end, now_ms)
+    if live_end > span.first:
+        return span._replace(end=live_end)
+    _, end = next(iter(terms.due_within(span.first, span.end, now_ms)))
+    return span._replace(end=end, state=EXPIRED, until_ms=0)
 
 
 def _untouched(group: Group, first: int) -> OffsetRange:
@@ -73,6 +96,8 @@ def _untouched(group: Group, first: int) -> OffsetRange:
 def _of_run(group: Group, run: Run, first: int, held: list[Holding], now_ms: int) -> Span:
     """Return the part of a run from ``first`` on that is in one state."""
     counts = (run.attempts, run.failures)
+    if run.dying == DYING_EXPIRED:
+        return Span(first, run.end, EXPIRED, *counts)
     if run.dying:
         end = first + 1 if group.held else run.end
         return Span(first, end, HELD if first in group.held else DYING, *counts)

@@ -20,17 +20,26 @@ from typing import TYPE_CHECKING
 
 from penstock.core.groupstate import GroupState
 from penstock.core.keyed import KeyIndex
-from penstock.core.ranges import OffsetRange, RangeSet, cut_out
+from penstock.core.priorities import Lanes, Priorities
+from penstock.core.ranges import OffsetRange, RangeSet
 from penstock.core.rates import Bucket, make_bucket
 from penstock.core.runs import OutstandingRuns
 from penstock.core.sieve import Choice, Sieve
-from penstock.core.values import DISCARD_REASONS, EXCEPTIONS_MAX, FAILURES_KEPT_MAX, Failure, GroupSettings
+from penstock.core.values import (
+    DISCARD_REASONS,
+    DYING_EXPIRED,
+    EXCEPTIONS_MAX,
+    FAILURES_KEPT_MAX,
+    Failure,
+    GroupSettings,
+)
 
 if TYPE_CHECKING:
     from penstock.core.facts import (
         Acked,
         Dead,
         Discarded,
+        Expired,
         Failed,
         GroupDeclared,
         GroupStateSet,
@@ -40,6 +49,10 @@ if TYPE_CHECKING:
     )
     from penstock.core.queue import Queue
     from penstock.core.session import Consumer
+
+
+_Waiting = tuple[int, int, int]
+"""(what it is ordered by, first, end)"""
 
 
 class Counters:
@@ -83,6 +96,7 @@ class Group:
         "held",
         "history",
         "index",
+        "lanes",
         "name",
         "next_offset",
         "number",
@@ -139,9 +153,11 @@ class Group:
         self.turn = 0
         self.unrecorded = 0
         """During a dispatch: hand-outs from here up to the cursor are not recorded yet."""
+        self.lanes: Lanes | None = None
+        """What is ready by priority, while its queue has messages with priorities of their own."""
         self._returned: list[OffsetRange] = []
-        self._due: list[tuple[int, int, int]] = []
-        self._tail: list[tuple[int, int, int]] = []
+        self._due: list[_Waiting] = []
+        self._tail: list[_Waiting] = []
         self.returned_count = 0
         self.returned_total = 0
         """Of all times: tells whether anything was given back meanwhile."""
@@ -316,12 +332,24 @@ class Group:
             if len(failures) > FAILURES_KEPT_MAX:
                 del failures[1]
 
+    def apply_expired(self, fact: Expired) -> None:
+        """The time of messages is over, wherever they are but with a consumer: they go to the dead letters."""
+        for first, end in fact.ranges:
+            for start, stop in self.passed.gaps(max(first, self.next_offset), end):
+                self.outstanding.insert_fresh(start, stop, attempts=0)
+                self.passed.add(start, stop)
+            self.outstanding.condemn(first, end, DYING_EXPIRED)
+        self.advance(self.next_offset)
+        if self.index is not None:  # it holds its key no longer: what is behind it need not wait for its burial
+            self.index.forget(self, fact.ranges)
+
     def apply_dead(self, fact: Dead) -> None:
         """A message went to the dead letters."""
-        self.counters.dead += self.outstanding.remove(fact.offset, fact.offset + 1)
+        one = fact.offset, fact.offset + 1
+        if self.index is not None and self.outstanding.holding_keys(*one):
+            self.index.finish((one,))
+        self.counters.dead += self.outstanding.remove(*one)
         self.history.pop(fact.offset, None)
-        if self.index is not None:
-            self.index.finish(((fact.offset, fact.offset + 1),))
 
     def apply_held(self, fact: Held) -> None:
         """A message died and keeps its place."""
@@ -366,6 +394,12 @@ class Group:
             for offset in [offset for offset in self.held if first <= offset < end]:
                 del self.held[offset]
 
+    def begin_at(self, low: int) -> None:
+        """Nobody uses this group, and everything below is gone: also what was to go to the dead letters for it."""
+        self.dying_count -= self.outstanding.remove(0, low)
+        if self.next_offset < low:
+            self.advance(low)
+
     def _forget(self, ranges: tuple[OffsetRange, ...]) -> None:
         history = self.history
         for first, end in ranges:
@@ -380,9 +414,12 @@ class Group:
 
     def give_back(self, first: int, end: int) -> None:
         """Make messages ready again, each in its own place (I8)."""
-        heappush(self._returned, (first, end))
         self.returned_count += end - first
         self.returned_total += end - first
+        if self.lanes is not None:
+            self.lanes.put(first, end)
+        else:
+            heappush(self._returned, (first, end))
 
     def delay(self, first: int, end: int, due_ms: int) -> None:
         """Keep messages back until ``due_ms``."""
@@ -390,7 +427,12 @@ class Group:
         self.delayed_count += end - first
 
     def put_at_tail(self, first: int, end: int) -> None:
-        """Keep messages back until everything that is in the queue now was handed out."""
+        """Keep messages back until everything that is in the queue now was handed out; by priority: all of theirs."""
+        if self.lanes is not None:
+            self.returned_count += end - first
+            self.returned_total += end - first
+            self.lanes.put(first, end, self.queue.log.next_offset)
+            return
         heappush(self._tail, (self.queue.log.next_offset, first, end))
         self.tail_count += end - first
         self.reach_tail()
@@ -430,10 +472,14 @@ class Group:
 
     def returned(self) -> Sequence[OffsetRange]:
         """All ranges that are ready again, in no order."""
-        return self._returned
+        return self._returned if self.lanes is None else [(one.first, one.end) for one in self.lanes.returned()]
 
     def take_returned(self, first: int, end: int) -> None:
         """Take messages that are ready again; those of the lowest range cost least."""
+        self.returned_count -= end - first
+        if self.lanes is not None:
+            self.lanes.take_returned(first, end)
+            return
         returned = self._returned
         if returned[0][0] == first:
             _, last = heappop(returned)
@@ -443,29 +489,64 @@ class Group:
             heapify(returned)
             if low < first:
                 heappush(returned, (low, first))
-        self.returned_count -= end - first
         if end < last:
             heappush(returned, (end, last))
 
-    def take_waiting(self, ranges: Sequence[OffsetRange]) -> list[OffsetRange]:
-        """Take what nobody holds out of these ranges, the untouched messages included; return it, by offset."""
-        wanted = RangeSet(ranges)
-        returned, back = _without([(first, first, end) for first, end in self._returned], wanted)
-        if back:
-            self._returned = [(first, end) for _, first, end in returned]
-        self._due, delayed = _without(self._due, wanted)
-        self._tail, behind = _without(self._tail, wanted)
-        self.returned_count -= _count(back)
-        self.delayed_count -= _count(delayed)
-        self.tail_count -= _count(behind)
-        taken = back + delayed + behind
+    def go_by(self, priorities: Priorities | None) -> None:
+        """Hand out by these priorities from now on, where the mode lets it; for None in the order of offsets."""
+        if self.settings.mode != "shared" or (priorities is None) == (self.lanes is None):
+            return
+        if priorities is not None:
+            self.lanes = Lanes(priorities)
+            for first, end in self._returned:
+                self.lanes.put(first, end)
+            for place, first, end in self._tail:
+                self.lanes.put(first, end, place)
+            self.returned_count += self.tail_count
+            self.returned_total += self.tail_count
+            self._returned, self._tail, self.tail_count = [], [], 0
+            return
+        returned = self.lanes.take_all() if self.lanes is not None else []
+        self.lanes, self.returned_count = None, 0
+        for place, first, end in returned:
+            if place > first:
+                heappush(self._tail, (place, first, end))
+                self.tail_count += end - first
+            else:
+                self.give_back(first, end)
+        self.reach_tail()
+
+    def take_waiting(self, ranges: Sequence[OffsetRange], untouched_end: int | None = None) -> list[OffsetRange]:
+        """Take what nobody holds out of these ranges; return it, by offset. It includes the untouched messages, where
+        ``untouched_end`` is given those below it.
+        """
+        taken: list[OffsetRange] = []
+        if self.returned_count or self.delayed_count or self.tail_count:
+            wanted = RangeSet(ranges)
+            returned, back = _without([(first, first, end) for first, end in self._returned], wanted)
+            if back:
+                self._returned = [(first, end) for _, first, end in returned]
+            self._due, delayed = _without(self._due, wanted)
+            self._tail, behind = _without(self._tail, wanted)
+            if self.lanes is not None:
+                back += self.lanes.take_within(wanted)
+            self.returned_count -= _count(back)
+            self.delayed_count -= _count(delayed)
+            self.tail_count -= _count(behind)
+            taken = back + delayed + behind
+        if self.index is not None and self.index.unseen_count:
+            unseen = self.index.unseen(self.outstanding, ranges)
+            self.index.unseen_count -= _count(unseen)
+            taken += unseen
         for first, end in ranges:
-            taken += self.passed.gaps(max(first, self.next_offset), end)
+            taken += self.untouched_ranges(first, end if untouched_end is None else min(end, untouched_end))
         return list(RangeSet(taken))
 
     def take_unleased(self) -> tuple[OffsetRange, ...]:
         """Empty what is ready, delayed or at the tail; return its ranges, the untouched rest of the log included."""
         ranges = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
+        if self.lanes is not None:
+            ranges += [(first, end) for _, first, end in self.lanes.take_all()]
         self._returned, self._due, self._tail = [], [], []
         self.returned_count = self.delayed_count = self.tail_count = 0
         if self.index is not None and self.index.unseen_count:
@@ -477,22 +558,13 @@ class Group:
     @property
     def waiting_range_count(self) -> int:
         """In how many ranges messages wait to be handed out again: to take one of them all are looked through."""
-        return len(self._returned) + len(self._due) + len(self._tail)
+        returned = len(self._returned) if self.lanes is None else self.lanes.returned_range_count
+        return returned + len(self._due) + len(self._tail)
 
     def loose_ranges(self) -> list[OffsetRange]:
         """Return where messages wait that nobody holds and that are not dying; not in order."""
-        waiting = [*self._returned, *((first, end) for _, first, end in (*self._due, *self._tail))]
+        waiting = [*self.returned(), *((first, end) for _, first, end in (*self._due, *self._tail))]
         return waiting + self.passed.gaps(self.next_offset, self.queue.log.next_offset)
-
-    def take_loose(self, first: int, end: int) -> list[OffsetRange]:
-        """Take such messages between two offsets out of where they wait; return them, not in order."""
-        self._returned, returned = cut_out(self._returned, first, end)
-        self._due, due = cut_out(self._due, first, end)
-        self._tail, tail = cut_out(self._tail, first, end)
-        self.returned_count -= sum(last - start for start, last in returned)
-        self.delayed_count -= sum(last - start for start, last in due)
-        self.tail_count -= sum(last - start for start, last in tail)
-        return [*returned, *due, *tail, *self.untouched_ranges(first, end)]
 
     def next_due_ms(self) -> int | None:
         """When the next delayed message is due, or the next token of a rate."""
@@ -518,9 +590,7 @@ class Group:
         return dying
 
 
-def _without(
-    heap: list[tuple[int, int, int]], wanted: RangeSet
-) -> tuple[list[tuple[int, int, int]], list[OffsetRange]]:
+def _without(heap: list[_Waiting], wanted: RangeSet) -> tuple[list[_Waiting], list[OffsetRange]]:
     """Return a heap without what is wanted, and that. Most of a long one is passed over at the speed of a filter."""
     low, high = (wanted.first, max(end for _, end in wanted)) if wanted else (0, 0)
     touched = [entry for entry in heap if entry[1] < high and entry[2] > low]
@@ -529,7 +599,7 @@ def _without(
     kept = [entry for entry in heap if entry[1] >= high or entry[2] <= low]
     taken: list[OffsetRange] = []
     for order, first, end in touched:
-        found = RangeSet(wanted.gaps(first, end)).gaps(first, end)
+        found = wanted.within(first, end)
         taken += found
         kept += [(order, *gap) for gap in wanted.gaps(first, end)] if found else [(order, first, end)]
     heapify(kept)

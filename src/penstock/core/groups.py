@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from penstock.core.broker import Broker, Cancelled
+from penstock.core.expiring import look_through
 from penstock.core.facts import GroupAltered, GroupDeclared, GroupDeleted, Paused
 from penstock.core.group import Group
 from penstock.core.queue import Queue
@@ -59,6 +60,7 @@ def declare_group(
         _check_nothing_is_lost(queue, name, start)
     fact = GroupDeclared(queue.number, number, name, settings, start, now_ms)
     broker.emit(queue.durable and not settings.ephemeral, fact)
+    look_through(broker, queue)
     group = queue.groups[number]
     broker.ready_groups[group] = None
     return group, True
@@ -87,7 +89,8 @@ def _check_new_group(queue: Queue, name: str, settings: GroupSettings, groups_ma
 def _check_nothing_is_lost(queue: Queue, name: str, start: int) -> None:
     """The first lasting group decides what a queue keeps. It may not drop what waits for the workers to come."""
     lasting = any(group.declared and not group.settings.ephemeral for group in queue.groups.values())
-    if not lasting and start > queue.durable_low_offset:
+    low = queue.durable_low_offset if name else max(queue.durable_low_offset, queue.group.next_offset)
+    if not lasting and start > low:  # what is below the default group's own cursor is on its way to the dead letters
         raise Refused(
             "queue-not-empty",
             f"queue {queue.name!r} holds messages before offset {start} that nobody would get if {name!r} were its"
@@ -107,6 +110,7 @@ def alter_group(broker: Broker, group: Group, changes: dict[str, Any]) -> dict[s
     changed = changes_between(group.settings.as_map(), settings.as_map())
     if changed:
         broker.emit(group.durable, GroupAltered(group.queue.number, group.number, settings))
+        broker.look_again(group, group.low_offset, group.queue.log.next_offset)
         broker.ready_groups[group] = None
     return changed
 
@@ -124,6 +128,7 @@ def delete_group(broker: Broker, group: Group) -> int:
     refusal = Refusal("group-deleted", f"group {group.name!r} of queue {queue.name!r} was deleted")
     end_deliveries(broker, group, refusal)
     broker.emit(group.durable, GroupDeleted(queue.number, group.number))
+    look_through(broker, queue)
     return count
 
 

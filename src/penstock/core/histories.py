@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from penstock.core.broker import Broker
-from penstock.core.finding import DYING, HELD, LEASED, READY, SCHEDULED
+from penstock.core.finding import DYING, EXPIRED, HELD, LEASED, READY, SCHEDULED
 from penstock.core.group import Group
 from penstock.core.session import Lease
-from penstock.core.values import Failure, Refused
+from penstock.core.values import DYING_EXPIRED, Failure, Refused
 
 
 class MessageHistory(NamedTuple):
@@ -37,14 +37,19 @@ def history_of(broker: Broker, group: Group, offset: int, now_ms: int) -> Messag
             f" from {group.low_offset} on and before {queue.log.visible}",
         )
     run = group.outstanding.find(offset)
+    over = queue.terms is not None and queue.terms.live_until(offset, offset + 1, now_ms) == offset
     if run is None:
-        return MessageHistory(READY, 0, 0, ())
+        return MessageHistory(EXPIRED if over else READY, 0, 0, ())
     counts = (run.attempts, run.failures, tuple(group.history.get(offset, ())))
+    if run.dying == DYING_EXPIRED:
+        return MessageHistory(EXPIRED, *counts)
     if run.dying:
         return MessageHistory(HELD if offset in group.held else DYING, *counts)
     lease = _lease_of(broker, group, offset)
     if lease is not None:
         return MessageHistory(LEASED, *counts, lease.consumer.name, lease.leased_at_ms, lease.deadline_ms)
+    if over:
+        return MessageHistory(EXPIRED, *counts)
     if run.due_ms > now_ms:
         return MessageHistory(SCHEDULED, *counts, until_ms=run.due_ms)
     return MessageHistory(READY, *counts)

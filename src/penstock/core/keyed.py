@@ -26,9 +26,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from penstock.core.ranges import OffsetRange
+from penstock.core.values import DYING_EXPIRED
 
 if TYPE_CHECKING:
     from penstock.core.group import Group
+    from penstock.core.runs import OutstandingRuns
 
 LINE_MAX: Final = 1_000_000
 """Messages in line in one group, 8 MB. A backlog of busy keys longer than that holds up what is behind it."""
@@ -252,6 +254,14 @@ class KeyIndex:
             self._drop_ready(offset)
             self._release((key,))
 
+    def unseen(self, outstanding: OutstandingRuns, ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+        """After a restart: what of these ranges was handed out before and not looked at yet."""
+        found: list[OffsetRange] = []
+        for first, end in ranges:
+            runs = outstanding.within(max(first, self.next_look), end) if end > self.next_look else []
+            found += [(max(run.first, first, self.next_look), min(run.end, end)) for run in runs if not run.dying]
+        return found
+
     def _drop_ready(self, offset: int) -> None:
         for index, (first, end) in enumerate(self.ready):
             if first <= offset < end:
@@ -268,12 +278,12 @@ class KeyIndex:
         self.lines.clear()
         self.in_play.clear()
         self.ready_count = self.line_count = 0
-        for run in group.outstanding:
-            for first, end, known in self._blocks_of(((run.first, run.end),)):
-                self.in_play.update(known.of(first, end))
+        outstanding = group.outstanding
+        for first, end, known in self._blocks_of(outstanding.holding_keys(group.low_offset, outstanding.end)):
+            self.in_play.update(known.of(first, end))
         self.in_play.discard(None)
         for known in list(self._known):
-            self._count_down(known, known.left - group.outstanding.count_within(known.first, known.end))
+            self._count_down(known, known.left - outstanding.count_within(known.first, known.end))
         self.next_look = max(group.low_offset if self.unseen_count else 0, min(self.next_look, group.next_offset))
 
     def _blocks_of(self, ranges: Iterable[OffsetRange]) -> Iterator[tuple[int, int, KnownKeys]]:
@@ -339,6 +349,8 @@ def _put_into_play(group: Group, index: KeyIndex, first: int, end: int, keys: Ke
     """After a restart: what was handed out before goes back to its place, its key is in play."""
     delayed = False
     for run in group.outstanding.within(first, end):
+        if run.dying == DYING_EXPIRED:
+            continue
         start, stop = max(run.first, first), min(run.end, end)
         index.in_play.update(keys[start - first : stop - first])
         index.in_play.discard(None)

@@ -8,11 +8,14 @@ from typing import Final
 
 from penstock.core.ages import Ages
 from penstock.core.dedup import DedupWindow
+from penstock.core.facts import Asked
 from penstock.core.group import Group
 from penstock.core.groupstate import GroupState
 from penstock.core.log import QueueLog
+from penstock.core.operands import PRIORITY_DEFAULT
 from penstock.core.ranges import OffsetRange
-from penstock.core.schedule import Schedule
+from penstock.core.schedule import Entry, Schedule
+from penstock.core.terms import ScheduledTerms, Terms
 from penstock.core.usage import Usage
 from penstock.core.values import NAME_BYTES_MAX, OFFSET_UNKNOWN, GroupSettings, QueueSettings
 
@@ -117,6 +120,7 @@ class Queue:
         "schedule",
         "settings",
         "streams",
+        "terms",
         "usage",
     )
 
@@ -129,6 +133,8 @@ class Queue:
         self.durable = settings.durable
         self.created_at_ms = created_at_ms
         self.log = QueueLog(start_offset)
+        self.terms = Terms(settings.ttl_ms) if settings.ttl_ms else None
+        """Due times and priorities, where any of its messages may have them."""
         self.group = Group(self, group_number)
         self.groups: dict[int, Group] = {group_number: self.group}
         self.group_names: dict[str, Group] = {"": self.group}
@@ -157,6 +163,7 @@ class Queue:
         self.is_judged = settings.judges
         self.group.take_rate()
         self._take_window(settings, time_ms)
+        self.take_ttl()
         if settings.max_age_ms != before.max_age_ms:
             ages, self.ages = self.ages, Ages(settings.max_age_ms) if settings.max_age_ms else None
             if self.ages is not None and ages is not None:
@@ -220,13 +227,60 @@ class Queue:
 
     def begin_at(self, low: int) -> None:
         """Everything below is gone: a default group that nobody uses yet will begin behind it."""
-        if self.group.next_offset < low:
-            self.group.advance(low)
+        group = self.group
+        firsts = group.outstanding.firsts
+        if group.next_offset < low or (firsts and firsts[0] < low):
+            group.begin_at(low)
+
+    def apply_asked(self, fact: Asked) -> None:
+        """Messages asked for times to live or priorities, which count once they enter the log: now or later."""
+        if fact.scheduled:
+            assert self.schedule is not None, "what asks was scheduled"
+            terms_later = self.schedule.terms = self.schedule.terms or ScheduledTerms()
+            terms_later.note(fact.first, fact.runs)
+            return
+        terms = self.terms = self.terms or Terms(self.settings.ttl_ms)
+        first = fact.first
+        for ttl_ms, count, priority in fact.runs:
+            terms.arrived(first, first + count, fact.time_ms, ttl_ms)
+            if priority != PRIORITY_DEFAULT:
+                terms.prioritise(first, first + count, priority)
+            first += count
+        self.choose_lanes()
+
+    def apply_due(self, entry: Entry, offset: int) -> None:
+        """Scheduled messages entered the log there: from the time they were due on, their terms count."""
+        end = offset + entry.message_count
+        if self.terms is not None:
+            self.terms.arrived(offset, end, entry.due_ms)
+        later = self.schedule.terms if self.schedule is not None else None
+        runs = later.runs(entry.first_id, entry.end_id) if later is not None else ()
+        if runs:
+            self.apply_asked(Asked(self.number, offset, entry.due_ms, runs))
+
+    def take_ttl(self) -> None:
+        """The queue's own time to live was altered: it counts for what enters the log from now on."""
+        if self.terms is not None:
+            self.terms.ttl_ms = self.settings.ttl_ms
+        elif self.settings.ttl_ms:
+            self.terms = Terms(self.settings.ttl_ms)
+
+    def choose_lanes(self) -> None:
+        """Its groups go by priority from the first message on that has one of its own, until the last one is gone."""
+        priorities = self.terms.priorities if self.terms is not None else None
+        for group in self.groups.values():
+            group.go_by(priorities)
+
+    def trim_terms(self, low: int) -> None:
+        """Everything below ``low`` is gone."""
+        if self.terms is not None and self.terms.trim(low):
+            self.choose_lanes()
 
     def add_group(self, number: int, name: str, settings: GroupSettings) -> Group:
         """Return a new named group, or the default one under its name."""
         group = self.group if not name else Group(self, number, name, settings)
         self.groups[number] = self.group_names[name] = group
+        self.choose_lanes()
         return group
 
     def remove_group(self, group: Group) -> None:
@@ -243,3 +297,4 @@ class Queue:
             self.groups[group.number] = self.group_names[""] = self.group
         if not self.group.declared:
             self.begin_at(low)
+            self.choose_lanes()

@@ -10,14 +10,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from heapq import heapify
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final
 
 OffsetRange = tuple[int, int]
 """(first, end): end is exclusive."""
-
-Entry = TypeVar("Entry", bound=tuple[int, ...])
 
 CHUNK_RANGES_MAX: Final = 1024
 """A chunk is split in two beyond this: 8 KiB to move in each of its columns."""
@@ -212,21 +209,3 @@ class RangeSet:
                     return count
                 count -= chunk.ends[index] - max(chunk.firsts[index], end)
         return count
-
-
-def cut_out(entries: list[Entry], first: int, end: int) -> tuple[list[Entry], list[OffsetRange]]:
-    """Cut [first, end) out of a heap whose entries end with a range; return the heap of the rest, and what was cut."""
-    kept: list[Entry] = []
-    cut: list[OffsetRange] = []
-    for entry in entries:
-        *lead, low, high = entry
-        start, stop = max(low, first), min(high, end)
-        if start >= stop:
-            kept.append(entry)
-            continue
-        cut.append((start, stop))
-        rest = [(low, start), (stop, high)]
-        kept += [(*lead, *part) for part in rest if part[0] < part[1]]  # type: ignore[misc]  # of the same length
-    if cut:
-        heapify(kept)
-    return kept, cut

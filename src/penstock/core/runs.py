@@ -11,15 +11,19 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from penstock.core.ranges import OffsetRange
+from penstock.core.values import DYING_EXPIRED
+
 
 class Run:
-    """Offsets ``first`` to ``end`` (exclusive), tried ``attempts`` times, failed ``failures`` times."""
+    """Offsets ``first`` to ``end`` (exclusive), tried ``attempts`` times, failed ``failures`` times.
+
+    ``dying``: on the way to the dead letters, for this reason (``values``); 0 when not.
+    """
 
     __slots__ = ("attempts", "due_ms", "dying", "end", "failures", "first")
 
-    def __init__(
-        self, first: int, end: int, attempts: int, failures: int, due_ms: int = 0, dying: bool = False
-    ) -> None:
+    def __init__(self, first: int, end: int, attempts: int, failures: int, due_ms: int = 0, dying: int = 0) -> None:
         self.first = first
         self.end = end
         self.attempts = attempts
@@ -50,7 +54,7 @@ class RunState(NamedTuple):
     attempts: int
     failures: int
     due_ms: int
-    dying: bool
+    dying: int
 
 
 class OutstandingRuns:
@@ -93,9 +97,14 @@ class OutstandingRuns:
             low += 1
         return self.runs[low:high]
 
+    def holding_keys(self, first: int, end: int) -> list[OffsetRange]:
+        """Return the parts of [first, end) that are in runs, but for what expired: that waits for its burial alone."""
+        runs = [run for run in self.within(first, end) if run.dying != DYING_EXPIRED]
+        return [(max(run.first, first), min(run.end, end)) for run in runs]
+
     def count_within(self, first: int, end: int) -> int:
-        """How many messages of [first, end) are in runs."""
-        return sum(min(run.end, end) - max(run.first, first) for run in self.within(first, end))
+        """How many messages of [first, end) hold their keys."""
+        return sum(last - start for start, last in self.holding_keys(first, end))
 
     def append_fresh(self, first: int, end: int) -> None:
         """Add messages handed out for the first time."""
@@ -113,12 +122,12 @@ class OutstandingRuns:
         runs.append(Run(first, end, 1, 0))
         self._message_count += end - first
 
-    def insert_fresh(self, first: int, end: int) -> None:
-        """Add messages handed out for the first time, out of offset order; none of them is in a run."""
+    def insert_fresh(self, first: int, end: int, attempts: int = 1) -> None:
+        """Add messages handed out for the first time, or not at all, out of offset order; none of them is in a run."""
         self._message_count += end - first
         index = bisect_right(self.firsts, first)
         self.firsts.insert(index, first)
-        self.runs.insert(index, Run(first, end, 1, 0))
+        self.runs.insert(index, Run(first, end, attempts, 0))
         self._join(index, index + 1)
 
     def remove(self, first: int, end: int) -> int:
@@ -148,7 +157,7 @@ class OutstandingRuns:
             run.due_ms = 0
         self._join(low, high)
 
-    def failed(self, first: int, end: int, due_ms: int, dying: bool) -> None:
+    def failed(self, first: int, end: int, due_ms: int, dying: int) -> None:
         """Count one more failure; due again at ``due_ms``."""
         low, high = self._isolate(first, end)
         for run in self.runs[low:high]:
@@ -161,7 +170,15 @@ class OutstandingRuns:
         """A message that had died is tried again: its failures count from 0."""
         low, high = self._isolate(offset, offset + 1)
         for run in self.runs[low:high]:
-            run.failures, run.due_ms, run.dying = 0, 0, False
+            run.failures, run.due_ms, run.dying = 0, 0, 0
+        self._join(low, high)
+
+    def condemn(self, first: int, end: int, reason: int) -> None:
+        """Have messages go to the dead letters without a failure."""
+        low, high = self._isolate(first, end)
+        for run in self.runs[low:high]:
+            run.due_ms = 0
+            run.dying = reason
         self._join(low, high)
 
     def restore(self, states: list[RunState]) -> None:

@@ -14,16 +14,17 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from heapq import heappop, heappush
 from itertools import chain
 from typing import Final, NamedTuple
 
 from penstock.core.log import BlockRef
+from penstock.core.terms import ScheduledTerms
 from penstock.core.wheel import Wheel
 
 CHUNK_ENTRIES: Final = 1024
 """Small enough that taking one entry out of the middle moves 32 KiB, large enough that chunks cost nothing."""
 _TYPES: Final = "QIQIQ"
+SCHEDULE_COLUMNS: Final = len(_TYPES)
 
 IdRange = tuple[int, int]
 """(first id, end): end is exclusive."""
@@ -104,6 +105,7 @@ class Schedule:
         "live_bytes",
         "message_count",
         "next_id",
+        "terms",
     )
 
     def __init__(self, now_ms: int | None = None) -> None:
@@ -111,6 +113,8 @@ class Schedule:
         self.next_id = 1
         self.message_count = 0
         self.cancelled_count = 0
+        self.terms: ScheduledTerms | None = None
+        """What its messages asked for beside a time, where some did."""
         self.live_bytes = 0
         self.alarm_ms: int | None = None
         """When this queue wants to be looked at, as ``Alarms`` has it."""
@@ -162,6 +166,11 @@ class Schedule:
             else:
                 ranges.append((first_id, end))
         return tuple(ranges)
+
+    @property
+    def first_id(self) -> int:
+        """The lowest id that waits; the next one to be given when none does."""
+        return self._chunks[0].ids[0] if self._chunks else self.next_id
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
@@ -276,28 +285,3 @@ class Schedule:
         starts = range(0, len(whole[0]), CHUNK_ENTRIES)
         self._chunks = [_Chunk([column[start : start + CHUNK_ENTRIES] for column in whole]) for start in starts]
         self._firsts = [chunk.ids[0] for chunk in self._chunks]
-
-
-class Alarms:
-    """Which schedule is to be looked at when. Outdated entries are skipped as they come up."""
-
-    __slots__ = ("heap",)
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[int, int]] = []
-        """(ms, queue number); empty while nothing is scheduled, which every turn asks."""
-
-    def set(self, queue: int, schedule: Schedule) -> None:
-        """A schedule changed."""
-        alarm_ms = schedule.next_ms()
-        if alarm_ms is not None and alarm_ms != schedule.alarm_ms:
-            schedule.alarm_ms = alarm_ms
-            heappush(self.heap, (alarm_ms, queue))
-
-    def pop(self, now_ms: int) -> tuple[int, int] | None:
-        """Take the first alarm (time, queue number) that is not later than ``now_ms``."""
-        return heappop(self.heap) if self.heap and self.heap[0][0] <= now_ms else None
-
-    def next_ms(self) -> int | None:
-        """When to look again; a little early where the alarm is outdated."""
-        return self.heap[0][0] if self.heap else None

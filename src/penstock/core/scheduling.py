@@ -8,13 +8,14 @@ from typing import Final, NamedTuple
 
 from penstock.core import publishing
 from penstock.core.broker import Broker
+from penstock.core.expiring import watch
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled
 from penstock.core.fanout import ExchangeRoute
 from penstock.core.intake import look_at_bounds
 from penstock.core.queue import SCHEDULED_MARK, Queue, Stream
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Session
-from penstock.core.storing import Publication
+from penstock.core.storing import Publication, note_asked
 from penstock.core.values import OFFSET_UNKNOWN, SCHEDULED, Refused
 
 MOVES_MAX: Final = 2000
@@ -79,6 +80,8 @@ def _store(
             fact = Scheduled(queue.number, number, count, producer, sequence, level, now_ms, block, due_ms)
             entry = Entry(number, count, due_ms, len(block) + SCHEDULED_HEADER_BYTES, broker.recorder.record(fact))
             broker.apply_scheduled(queue, entry, producer, sequence, now_ms)
+        if broker.asks is not None:
+            note_asked(broker, queue, first_id, publication[3], first_sequence, now_ms, scheduled=True)
     broker.alarms.set(queue.number, schedule)
     return first_id | SCHEDULED_MARK
 
@@ -103,6 +106,7 @@ def release_due(broker: Broker, now_ms: int) -> None:
                 if queue.is_judged:
                     look_at_bounds(broker, queue)
             broker.published_queues[queue] = None
+            watch(broker, queue)
         broker.alarms.set(number, schedule)
 
 

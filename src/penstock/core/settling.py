@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from penstock.core.asks import NOTHING, Ask
 from penstock.core.broker import Broker, Dying
 from penstock.core.dropping import bound_dead_letters
 from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
@@ -121,7 +122,7 @@ def bury(broker: Broker, dying: Dying, block: bytes, now_ms: int, queues_max: in
     with broker.recorder.together():
         target_offset = append_internal(broker, target, block, now_ms)
         place = (queue.number, group.number, offset, target.number, target_offset)
-        if group.settings.on_dead == "hold":
+        if group.settings.on_dead == "hold" and group.outstanding.holding_keys(offset, offset + 1):
             broker.emit(group.durable, Held(*place))
             target.markers[target_offset] = (group, offset)
         else:
@@ -147,6 +148,7 @@ def resume_held(broker: Broker, marker_queue: Queue, marker_offset: int) -> Grou
     group, offset = marker_queue.markers.pop(marker_offset)
     broker.emit(group.durable, Resumed(group.queue.number, group.number, offset))
     group.give_back(offset, offset + 1)
+    broker.look_again(group, offset, offset + 1)
     broker.ready_groups[group] = None
     return group
 
@@ -159,22 +161,26 @@ def skip_orphans(broker: Broker) -> None:
             discard(broker, group, offset, CANCELLED)
 
 
-def move(broker: Broker, session: Session, tag: int, target: Group, block: bytes, now_ms: int) -> bool:
+def move(
+    broker: Broker, session: Session, tag: int, target: Group, block: bytes, now_ms: int, ask: Ask = NOTHING
+) -> bool:
     """Move a leased message of an internal session to another queue, for one of its groups alone, atomically: redrive.
+
+    It gets there what it asked for at first, its time to live anew.
 
     False when the session does not hold it any more: then it must not be copied either (I14).
     """
     taken = session.take(tag, tag + 1)
     if taken:
         with broker.recorder.together():
-            append_for(broker, target, block, now_ms)
+            append_for(broker, target, block, now_ms, ask)
             acknowledge(broker, taken)
     return bool(taken)
 
 
-def append_for(broker: Broker, target: Group, block: bytes, now_ms: int) -> int:
+def append_for(broker: Broker, target: Group, block: bytes, now_ms: int, ask: Ask = NOTHING) -> int:
     """Append a message for one group alone; return its offset. The caller has it all in one batch (I14)."""
-    offset = append_internal(broker, target.queue, block, now_ms)
+    offset = append_internal(broker, target.queue, block, now_ms, asks=(ask,))
     for group in target.queue.keepers():
         if group is not target:
             discard(broker, group, offset, ELSEWHERE)
@@ -217,7 +223,13 @@ def _release(broker: Broker, taken: list[Taken], due_ms: int = 0) -> None:
             broker.delayed_groups[group] = None
         else:
             group.give_back(part.first, part.end)
-        broker.ready_groups[group] = None
+        _came_back(broker, group, part)
+
+
+def _came_back(broker: Broker, group: Group, part: Taken) -> None:
+    broker.ready_groups[group] = None
+    if group.queue.terms is not None:
+        broker.look_again(group, part.first, part.end)
 
 
 def _requeue(broker: Broker, taken: list[Taken]) -> None:
@@ -226,7 +238,7 @@ def _requeue(broker: Broker, taken: list[Taken]) -> None:
         group = part.consumer.group
         if group.settings.mode == "shared":
             group.put_at_tail(part.first, part.end)
-            broker.ready_groups[group] = None
+            _came_back(broker, group, part)
         else:
             _release(broker, [part])
 
@@ -267,4 +279,4 @@ def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: boo
         broker.delayed_groups[group] = None
     else:
         group.give_back(part.first, part.end)
-    broker.ready_groups[group] = None
+    _came_back(broker, group, part)

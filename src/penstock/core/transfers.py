@@ -6,6 +6,7 @@ A message can be taken only while nobody holds it and it is not on its way to th
 
 from __future__ import annotations
 
+from penstock.core.asks import NOTHING, Ask
 from penstock.core.broker import Broker
 from penstock.core.group import Group
 from penstock.core.queue import Queue
@@ -43,23 +44,27 @@ def resume(broker: Broker, marker_group: Group, marker_offset: int) -> Group:
     return group
 
 
-def move(broker: Broker, group: Group, offset: int, target: Group, block: bytes, now_ms: int) -> int:
+def move(
+    broker: Broker, group: Group, offset: int, target: Group, block: bytes, now_ms: int, ask: Ask = NOTHING
+) -> int:
     """Append a message's copy for one group alone, and end the original.
 
     Returns the copy's offset.
     """
     _take(group, offset)
     with broker.recorder.together():
-        copied = append_for(broker, target, block, now_ms)
+        copied = append_for(broker, target, block, now_ms, ask)
         discard(broker, group, offset, TRANSFERRED)
     return copied
 
 
-def move_to_queue(broker: Broker, group: Group, offset: int, target: Queue, block: bytes, now_ms: int) -> int:
+def move_to_queue(
+    broker: Broker, group: Group, offset: int, target: Queue, block: bytes, now_ms: int, ask: Ask = NOTHING
+) -> int:
     """Append a message's copy for every group of another queue, and end the original; return the copy's offset."""
     _take(group, offset)
     with broker.recorder.together():
-        copied = append_internal(broker, target, block, now_ms)
+        copied = append_internal(broker, target, block, now_ms, asks=(ask,))
         discard(broker, group, offset, TRANSFERRED)
     return copied
 

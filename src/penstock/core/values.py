@@ -42,6 +42,18 @@ DISCARD_REASONS: Final = ("purged", "filtered", "expired", "dropped", "cancelled
 """Their names, by number. ELSEWHERE: appended for another group alone (a redrive). TRANSFERRED: moved to another queue,
 redriven or replaced, by an operator."""
 
+DROP: Final = "drop"
+DEAD_LETTER: Final = "dead-letter"
+EXPIRED_FATES: Final = (DROP, DEAD_LETTER)
+"""What becomes of expired messages: counted and gone, or moved to the dead letters."""
+
+# Why a message is on its way to the dead letters; 0 when it is not.
+DYING_FAILED: Final = 1
+DYING_EXPIRED: Final = 2
+
+PRIORITY_HIGHEST: Final = 255
+"""AMQP 0-9-1 has an octet for it. JMS 2.0 has 0 to 9, and so does a queue that says nothing."""
+
 MODES: Final = ("shared", "keyed", "single")
 """How a group hands out: to competing consumers; to competing consumers, one message of a key at a time and in order;
 to one active consumer, all in order."""
@@ -63,6 +75,8 @@ DEADLINE_STEP_MS: Final = 100
 """Lease deadlines are rounded up to this, so that adjacent hand-outs share one lease."""
 HOLD_MS_MAX: Final = 12 * 3600 * 1000
 """The longest a lease may be extended ahead of now."""
+TTL_MS_MAX: Final = 10 * 366 * 24 * 3600 * 1000
+"""Ten years: longer than any queue will be run unchanged, short enough that a mistaken unit is noticed."""
 DEDUP_WINDOW_MS_MAX: Final = 30 * 24 * 3600 * 1000
 """Ids are for retries and restarts of producers, not an archive."""
 MAX_AGE_MS_MAX: Final = 100 * 365 * 24 * 3600 * 1000
@@ -118,8 +132,9 @@ class QueueSettings:
 
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
     message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound,
-    ``alarm_messages`` and ``alarm_age_ms`` 0 no alarm. The rate is that of the default group (``rates.py``); None means
-    none. ``expires_ms`` is how long it may be unused, 0 for ever; an ephemeral one ends with its last consumer
+    ``alarm_messages`` and ``alarm_age_ms`` 0 no alarm; ``ttl_ms`` 0 that messages may wait for ever; ``priority_max``
+    is what higher priorities count as. The rate is that of the default group (``rates.py``); None means none.
+    ``expires_ms`` is how long it may be unused, 0 for ever; an ephemeral one ends with its last consumer
     (``lifetimes.py``).
     """
 
@@ -143,6 +158,9 @@ class QueueSettings:
     alarm_age_ms: int = 0
     expires_ms: int = 0
     ephemeral: bool = False
+    ttl_ms: int = 0
+    on_expired: str = DROP
+    priority_max: int = 9
 
     @property
     def judges(self) -> bool:
@@ -171,9 +189,11 @@ ALTERABLE: Final = frozenset(
         *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms", "expires_ms"),
         *("max_messages", "max_bytes", "max_age_ms", "overflow", "overflow_dead_letter"),
         *("dedup_window_ms", "dedup_count_max"),
+        *("ttl_ms", "on_expired", "priority_max"),
     }
 )
-"""Settings of a living queue that may be altered: nothing that is stored depends on them."""
+"""Settings of a living queue that may be altered: nothing that is stored depends on them. When a message expires and
+which priority it has was settled as it entered the log."""
 GROUP_ALTERABLE: Final = frozenset({"on_dead", "rate_per_s", "rate_burst", "where"})
 
 _BOUNDS: Final = {
@@ -190,6 +210,8 @@ _BOUNDS: Final = {
     "alarm_messages": (0, 1 << 40),
     "alarm_age_ms": (0, MAX_AGE_MS_MAX),
     "expires_ms": (0, EXPIRES_MS_MAX),
+    "ttl_ms": (0, TTL_MS_MAX),
+    "priority_max": (9, PRIORITY_HIGHEST),
 }
 
 
@@ -231,6 +253,9 @@ def _check_setting(name: str, value: Any) -> None:
             check_name(value)
     elif name in ("rate_per_s", "rate_burst"):
         _check_rate(name, value)
+    elif name == "on_expired":
+        if value not in EXPIRED_FATES:
+            raise Refused("bad-setting", f"on_expired must be one of {', '.join(EXPIRED_FATES)}, not {value!r}")
     else:
         low, high = _BOUNDS[name]
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:

@@ -10,14 +10,24 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core import delivery, settling
+from penstock.core.asks import lone_ask
 from penstock.core.broker import Dying
 from penstock.core.definitions import find_queue
 from penstock.core.group import Group
 from penstock.core.groups import default_group
 from penstock.core.log import BlockRef
 from penstock.core.queue import Queue
+from penstock.core.runs import Run
 from penstock.core.session import Consumer
-from penstock.core.values import HOLD_MS_MAX, Refusal, Refused
+from penstock.core.values import (
+    DISCARD_REASONS,
+    DYING_EXPIRED,
+    EXPIRED,
+    HOLD_MS_MAX,
+    Failure,
+    Refusal,
+    Refused,
+)
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, StoredBlock, TagRange
 
 if TYPE_CHECKING:
@@ -61,7 +71,7 @@ class DeadLetters:
             self._loading = False
             again = []
             for one in messages:
-                if not one.group.deleted:
+                if _is_dying(one):
                     position = one.group.queue.log.block_at(one.offset).position
                     stored = loaded.get(position) or self._engine.blocks.get(position)
                     if stored is None:  # evicted or moved meanwhile: once more
@@ -86,7 +96,7 @@ class DeadLetters:
         missing_bytes = 0
         while self._waiting and len(messages) < _SLICE_MESSAGES and missing_bytes < _SLICE_BYTES:
             one = self._waiting.popleft()
-            if one.group.deleted:
+            if not _is_dying(one):
                 continue
             messages.append(one)
             ref = one.group.queue.log.block_at(one.offset)
@@ -107,7 +117,7 @@ class DeadLetters:
             "offset": offset,
             **({"held": True} if group.settings.on_dead == "hold" else {}),
             "attempts": run.attempts,
-            "reason": failures[-1].reason if failures else "",
+            "reason": _reason(run, failures),
             "published_at_ms": stored[0],
             "failures": [failure._asdict() for failure in failures],
         }
@@ -115,6 +125,17 @@ class DeadLetters:
         block = self._engine.codec.dead_letter(stored[1], index, provenance)
         engine = self._engine
         settling.bury(engine.broker, dying, block, engine.clock_ms(), engine.limits.queues_max)
+
+
+def _is_dying(one: Dying) -> bool:
+    """False when its group is gone, or gave it up because nobody used it."""
+    return not one.group.deleted and one.group.outstanding.find(one.offset) is not None
+
+
+def _reason(run: Run, failures: list[Failure]) -> str:
+    if run.dying == DYING_EXPIRED:
+        return DISCARD_REASONS[EXPIRED]
+    return failures[-1].reason if failures else ""
 
 
 class Redrive:
@@ -223,7 +244,8 @@ class Redrive:
         session = broker.sessions[self._session]
         group = self._groups.get(group_name) if queue == self._target.name else None
         if group is not None and not group.deleted:
-            self._moved += settling.move(broker, session, tag, group, original, now_ms)
+            ask = lone_ask(self._engine.codec.properties(original), now_ms)
+            self._moved += settling.move(broker, session, tag, group, original, now_ms, ask)
         else:
             self._kept += session.extend(tag, tag + 1, now_ms + HOLD_MS_MAX)
 

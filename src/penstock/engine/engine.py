@@ -17,7 +17,17 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
 
-from penstock.core import definitions, delivery, dropping, lifetimes, publishing, scheduling, settling, transacting
+from penstock.core import (
+    definitions,
+    delivery,
+    dropping,
+    expiring,
+    lifetimes,
+    publishing,
+    scheduling,
+    settling,
+    transacting,
+)
 from penstock.core.broker import Broker, Confirm
 from penstock.core.facts import (
     STORED,
@@ -321,7 +331,8 @@ class Engine:
             scheduling.release_due(broker, now_ms)
         if broker.recurrings.by_name:
             self.recurrence.turn(now_ms)
-        if broker.aging_queues or broker.age_deadlines or broker.use_deadlines:
+        outdated = broker.expirations.heap or broker.overdue or broker.aging_queues or broker.age_deadlines
+        if outdated or broker.use_deadlines:
             self._grow_older(now_ms)
         self._collect()
         if broker.ready_groups:
@@ -341,7 +352,9 @@ class Engine:
             self._release(pending)
 
     def _grow_older(self, now_ms: int) -> None:
-        """What is too old leaves its queue, and what nobody uses ends."""
+        """What is over or too old leaves its queue (what is both, is over), and what nobody uses ends."""
+        if expiring.expire(self.broker, now_ms):
+            self.wake()
         dropping.drop_aged(self.broker, now_ms)
         for expired in lifetimes.end_unused(self.broker, now_ms):
             self.on_expired(expired)
@@ -427,9 +440,15 @@ class Engine:
         return min(positions, default=None)
 
     def next_due_ms(self) -> int | None:
-        """When time alone makes something happen: a lease ends, a message is due, or is too old."""
+        """When time alone makes something happen: a lease ends, a message is due, is over, or is too old."""
         times = [due for group in self.broker.delayed_groups if (due := group.next_due_ms()) is not None]
-        others = (self.broker.deadlines.next_ms(), self.broker.alarms.next_ms(), self.recurrence.next_ms())
+        broker = self.broker
+        others = (
+            broker.deadlines.next_ms(),
+            broker.alarms.next_ms(),
+            expiring.next_ms(broker),
+            self.recurrence.next_ms(),
+        )
         times += [ms for ms in others if ms is not None]
         times += [heap[0][0] for heap in (self.broker.age_deadlines, self.broker.use_deadlines) if heap]
         return min(times, default=None)

@@ -58,7 +58,8 @@ def find(call: Call) -> None:
             reply = {"queue": queue.dead_letter_name, "found": nothing, "next_offset": None, "end_offset": 0}
             engine.sinks[call.session.number].reply(call.request, reply)
             return
-        query = query._replace(state=None, came_from=Origin(None if letters is queue else queue.name, name))
+        came_from = Origin(None if letters is queue else queue.name, name, query.reason)
+        query = query._replace(state=None, came_from=came_from)
         group = letters.group
     engine.finder.add(Find(engine, (call.session.number, call.request), group, query, stretch, count, bytes_max))
 
@@ -227,7 +228,7 @@ class Find:
             "failures": span.failures,
             "consumer": span.consumer,
             "until_ms": span.until_ms,
-            "reason": failures[-1].reason if failures else "",
+            "reason": failures[-1].reason if failures and span.state != finding.EXPIRED else "",
             "published_at_ms": time_ms,
             "block": block,
         }
@@ -255,4 +256,5 @@ def _came_from(properties: dict[str, Any] | None, origin: Origin) -> bool:
     dead = properties and properties.get("dead")
     if not isinstance(dead, dict):
         return False
-    return origin.queue in (None, dead.get("queue")) and origin.group in (None, dead.get("group", ""))
+    said = (dead.get("queue"), dead.get("group", ""), dead.get("reason"))
+    return all(wanted in (None, one) for wanted, one in zip(origin, said, strict=True))

@@ -15,20 +15,24 @@ if TYPE_CHECKING:
 
 DEAD: Final = "dead"
 """In the dead-letter queue; the other states are core's."""
-STATES: Final = (finding.READY, finding.SCHEDULED, finding.LEASED, finding.DYING, finding.HELD, DEAD)
+STATES: Final = (
+    *(finding.READY, finding.SCHEDULED, finding.LEASED, finding.DYING, finding.HELD, finding.EXPIRED),
+    DEAD,
+)
 _U64_MAX: Final = 0xFFFFFFFFFFFFFFFF
 
 
 class Origin(NamedTuple):
-    """Where dead letters came from; None is any queue, any group."""
+    """Where dead letters came from, and why; None is any queue, any group, any reason."""
 
     queue: str | None
     group: str | None
+    reason: str | None
 
 
 class Query(NamedTuple):
-    """What is looked for. ``since_ms`` is included, ``until_ms`` is not. ``came_from`` keeps to dead letters
-    from there."""
+    """What is looked for. ``since_ms`` is included, ``until_ms`` is not. ``reason`` is of dead letters only;
+    ``came_from`` keeps to dead letters from there."""
 
     state: str | None = None
     where: Selector | None = None
@@ -36,6 +40,7 @@ class Query(NamedTuple):
     key: str | None = None
     since_ms: int = 0
     until_ms: int = _U64_MAX
+    reason: str | None = None
     came_from: Origin | None = None
 
     @property
@@ -49,13 +54,15 @@ class Query(NamedTuple):
 
 def read_query(arguments: Arguments) -> Query:
     """Take what is looked for from a request's arguments. Raises Refused (bad-setting)."""
+    state = _checked_state(arguments.optional("state"))
     return Query(
-        _checked_state(arguments.optional("state")),
+        state,
         checked_selector(arguments.optional("where")),
         _checked_text(arguments.optional("text")),
-        _checked_key(arguments.optional("key")),
+        _checked_text_or_nil("key", arguments.optional("key")),
         arguments.number("since_ms", 0),
         arguments.number("until_ms", _U64_MAX),
+        _checked_reason(arguments.optional("reason"), state),
     )
 
 
@@ -76,10 +83,16 @@ def _checked_text(text: Any) -> bytes:
     return text
 
 
-def _checked_key(key: Any) -> str | None:
-    if key is not None and not isinstance(key, str):
-        raise Refused("bad-setting", f"key must be a text or nil, not {key!r}")
-    return key
+def _checked_text_or_nil(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise Refused("bad-setting", f"{name} must be a text or nil, not {value!r}")
+    return value
+
+
+def _checked_reason(reason: Any, state: str | None) -> str | None:
+    if reason is not None and state != DEAD:
+        raise Refused("bad-setting", f"reason is of dead letters: give it with state {DEAD!r}, not {state!r}")
+    return _checked_text_or_nil("reason", reason)
 
 
 def _checked_state(state: Any) -> str | None:

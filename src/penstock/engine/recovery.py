@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.core.broker import Broker
 from penstock.core.facts import (
     ACKED,
+    ASKED,
     DEAD,
     DISCARDED,
     DUE,
     DUE_MOVED,
+    EXPIRED,
     FAILED,
     GROUP_STATE,
     HELD,
@@ -53,9 +55,9 @@ from penstock.core.group import Group
 from penstock.core.groupstate import GroupState, StateValue
 from penstock.core.matching import Destination
 from penstock.core.queue import Queue, SequenceRun, Stream
-from penstock.core.ranges import RangeSet
 from penstock.core.runs import RunState
-from penstock.core.schedule import Entry, Schedule
+from penstock.core.schedule import SCHEDULE_COLUMNS, Entry, Schedule
+from penstock.core.terms import ScheduledTerms, Terms
 from penstock.core.values import EPHEMERAL_NUMBERS_FROM, Failure, GroupSettings, QueueSettings
 from penstock.engine.exchange_snapshots import exchange_fingerprints, restore_part
 from penstock.storage.errors import Damaged
@@ -70,7 +72,10 @@ _HEAD_BYTES: Final = struct.Struct("<I")
 _QUEUE_NUMBER: Final = struct.Struct("<Q")
 _MOVES: Final = frozenset({MOVED, SCHEDULED_MOVED, DUE_MOVED})
 _QUEUE_FACTS: Final = frozenset(
-    {LEASED, ACKED, FAILED, DEAD, DISCARDED, HELD, NOTED, REPEATED, RESUMED, OVERFLOWED, DUE, UNSCHEDULED, GROUP_STATE}
+    {
+        *(LEASED, ACKED, FAILED, EXPIRED, DEAD, DISCARDED, HELD, RESUMED, NOTED, ASKED, REPEATED, OVERFLOWED),
+        *(DUE, UNSCHEDULED, GROUP_STATE),
+    }
 )
 
 
@@ -225,7 +230,8 @@ def snapshot_head(broker: Broker, time_ms: int, exchange_parts: int) -> bytes:
 
 def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
     """One queue's part, to be joined off the loop: a JSON head after its length, then the columns whose sizes it names:
-    the log's three, those of the message ids where the queue deduplicates, those of its schedule where it had one.
+    the log's three, two for what each group has passed, those of the message ids where the queue deduplicates, those of
+    due times and priorities where there are any, those of its schedule where it had one.
     """
     columns: tuple[bytes, ...] = ()
     head: dict[str, Any] = {
@@ -238,16 +244,26 @@ def snapshot_queue(queue: Queue, applied: int) -> tuple[bytes, ...]:
         "applied": applied,
     }
     if queue.durable:
-        columns = (*queue.log.columns(), *(queue.dedup.columns() if queue.dedup is not None else ()))
+        durable = [group for group in queue.groups.values() if group.durable]
+        columns = queue.log.columns()
+        for group in durable:
+            columns += group.passed.columns()
+        if queue.dedup is not None:
+            columns += queue.dedup.columns()
+        if queue.terms is not None:
+            columns += queue.terms.columns(queue.log.start_offset)
         if queue.schedule is not None:
             columns += queue.schedule.columns()
             head["schedule"] = (queue.schedule.next_id, queue.schedule.cancelled_count)
+            if queue.schedule.terms is not None:
+                columns += queue.schedule.terms.columns(queue.schedule.first_id)
         head |= {
             "start": queue.log.start_offset,
             "next": queue.log.next_offset,
             "dropped_newest": queue.dropped_newest,
             "ages": queue.ages.state() if queue.ages is not None else None,
-            "groups": [_snapshot_group(group) for group in queue.groups.values() if group.durable],
+            "terms": queue.terms is not None,
+            "groups": [_snapshot_group(group) for group in durable],
             "streams": [
                 (p, s.last_sequence, [run.values() for run in s.runs], list(s.gaps)) for p, s in queue.streams.items()
             ],
@@ -265,7 +281,6 @@ def _snapshot_group(group: Group) -> dict[str, Any]:
         "declared": group.declared,
         "paused": group.paused,
         "cursor": group.next_offset,
-        "passed": list(group.passed),
         "counters": group.counters.values(),
         "runs": group.outstanding.states(),
         "history": list(group.history.items()),
@@ -292,37 +307,49 @@ def _restore_queue(broker: Broker, part: bytes) -> tuple[int, int]:
         for size in head["columns"]:
             start, end = end, end + size
             columns.append(part[start:end])
-        _restore_columns(queue, head, columns)
-        for state in head["groups"]:
-            _restore_group(broker, queue, state)
+        passed = _restore_columns(queue, head, columns)
+        for index, state in enumerate(head["groups"]):
+            group = _restore_group(broker, queue, state)
+            group.passed.restore((passed[2 * index], passed[2 * index + 1]))
         _restore_streams(queue, head["streams"])
     queue.paused = head["paused"]
     return head["queue"], head["applied"]
 
 
-def _restore_columns(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> None:
+def _restore_columns(queue: Queue, head: dict[str, Any], columns: list[bytes]) -> list[bytes]:
+    """Take over a queue's columns; return those of what its groups have passed, two a group."""
     firsts, sizes, positions, *rest = columns
     queue.log.restore(head["start"], head["next"], (firsts, sizes, positions))
     queue.dropped_newest = head["dropped_newest"]
     if queue.ages is not None:
         queue.ages.restore(head["ages"])
+    passed, rest = rest[: 2 * len(head["groups"])], rest[2 * len(head["groups"]) :]
     if queue.dedup is not None:
         digests, noted, times, mark_firsts, *rest = rest
         queue.dedup.restore((digests, noted, times, mark_firsts))
+    if head["terms"]:
+        due_firsts, dues, firsts, priorities, *rest = rest
+        queue.terms = queue.terms or Terms(queue.settings.ttl_ms)
+        queue.terms.restore((due_firsts, dues, firsts, priorities))
+        queue.choose_lanes()
     if "schedule" in head:
         queue.schedule = Schedule()
         next_id, cancelled_count = head["schedule"]
-        queue.schedule.restore(next_id, cancelled_count, rest)
+        queue.schedule.restore(next_id, cancelled_count, rest[:SCHEDULE_COLUMNS])
+        if len(rest) > SCHEDULE_COLUMNS:
+            ttl_firsts, ttls, firsts, priorities = rest[SCHEDULE_COLUMNS:]
+            queue.schedule.terms = ScheduledTerms()
+            queue.schedule.terms.restore((ttl_firsts, ttls, firsts, priorities))
+    return passed
 
 
-def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
+def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> Group:
     settings = GroupSettings.from_json(state["settings"])
     if state["declared"]:
         broker.apply(GroupDeclared(queue.number, state["number"], state["name"], settings, state["cursor"], 0))
     group = queue.groups[state["number"]]
     group.next_offset = state["cursor"]
     group.paused = state["paused"]
-    group.passed = RangeSet((first, end) for first, end in state["passed"])
     group.counters.restore(state["counters"])
     group.outstanding.restore([RunState(*run) for run in state["runs"]])
     group.held = {offset: (target, marker) for offset, target, marker in state["held"]}
@@ -331,6 +358,7 @@ def _restore_group(broker: Broker, queue: Queue, state: dict[str, Any]) -> None:
         version, items = state["state"]
         group.state = GroupState(version)
         group.state.values = {key: StateValue(one, bytes.fromhex(data)) for key, one, data in items}
+    return group
 
 
 def _restore_streams(queue: Queue, streams: list[Any]) -> None:
@@ -353,10 +381,12 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
             yield queue.log.start_offset, queue.log.next_offset, [tuple(block) for block in queue.log.all_blocks()]
             if queue.schedule is not None:
                 yield queue.schedule.next_id, queue.schedule.cancelled_count, list(queue.schedule.entries())
+                terms = queue.schedule.terms
+                yield terms.columns(queue.schedule.first_id) if terms is not None else ()
             for group in sorted(queue.groups.values(), key=lambda group: group.number):
                 if group.durable:
                     yield group.number, group.name, group.settings, group.declared, group.paused
-                    yield group.next_offset, list(group.passed), group.counters.values(), group.outstanding.states()
+                    yield group.next_offset, group.passed.columns(), group.counters.values(), group.outstanding.states()
                     yield sorted(group.history.items()), sorted(group.held.items())
                     yield (group.state.version, group.state.items()) if group.state is not None else ()
             yield sorted(
@@ -366,3 +396,4 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
             )
             yield queue.dropped_newest
             yield queue.dedup.columns() if queue.dedup is not None else ()
+            yield queue.terms.columns(queue.log.start_offset) if queue.terms is not None else ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from penstock.core import publishing, scheduling
+from penstock.core import asking, publishing, scheduling
 from penstock.core.asks import parse_asks
 from penstock.core.queue import Queue
 from penstock.core.schedule import Entry
@@ -32,11 +32,11 @@ class Scheduler:
 
     # -- publishing ----------------------------------------------------------------------------------------------------
 
-    def publish(self, session: Session, entries: Sequence[Publication], asking: Sequence[int]) -> None:
-        """Publish blocks in order; those at the indices ``asking`` may wait for their time."""
+    def publish(self, session: Session, entries: Sequence[Publication], marked: Sequence[int]) -> None:
+        """Publish blocks in order; those at the indices ``marked`` may ask for something, to wait for instance."""
         broker, now_ms = self._engine.broker, self._engine.clock_ms()
         start = 0
-        for index in asking:
+        for index in marked:
             publishing.publish(broker, session, entries[start:index], now_ms)
             self._publish_asking(session, entries[index], now_ms)
             start = index + 1
@@ -54,14 +54,13 @@ class Scheduler:
             publishing.refuse(broker, session, publication, refused.refusal.code)
             return
         dues_ms = [ask.due_ms(now_ms) for ask in asks]
-        if max(dues_ms) <= now_ms:
-            publishing.publish(broker, session, (publication,), now_ms)
-            return
-        parts = [
-            Part(start, stop, due_ms, codec.slice(block, start, stop))
-            for start, stop, due_ms in scheduling.runs_of(dues_ms)
-        ]
-        scheduling.publish(broker, session, publication, parts, now_ms)
+        parts: list[Part] = []
+        if max(dues_ms) > now_ms:
+            parts = [
+                Part(start, stop, due_ms, codec.slice(block, start, stop))
+                for start, stop, due_ms in scheduling.runs_of(dues_ms)
+            ]
+        asking.publish(broker, session, publication, asks, parts, now_ms)
 
     # -- cancelling ----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core import transfers
+from penstock.core.asks import Ask, lone_ask
 from penstock.core.definitions import find_queue
 from penstock.core.group import Group
 from penstock.core.groups import find_group
@@ -199,12 +200,14 @@ class Transfer:
         engine = self._engine
         transfers.check_takeable(self._order.group, offset)
         group, target = self._order.group, self._order.target
-        transfers.move_to_queue(engine.broker, group, offset, target, message, engine.clock_ms())
+        transfers.move_to_queue(engine.broker, group, offset, target, message, engine.clock_ms(), self._ask(message))
 
     def _copy(self, offset: int, message: bytes) -> None:
         assert self._order.target is not None, "an order to copy has a target"
         transfers.check_there(self._order.group, offset)
-        append_internal(self._engine.broker, self._order.target, message, self._engine.clock_ms())
+        broker, now_ms = self._engine.broker, self._engine.clock_ms()
+        with broker.recorder.together():
+            append_internal(broker, self._order.target, message, now_ms, asks=(self._ask(message),))
 
     def _replace(self, offset: int, message: bytes) -> None:
         engine, group = self._engine, self._order.group
@@ -216,7 +219,11 @@ class Transfer:
                 " one would not have: redrive it, or cancel it and publish another",
             )
         edited = engine.codec.edited(self._order.block, message, group.queue.name, offset)
-        transfers.move(engine.broker, group, offset, group, edited, engine.clock_ms())
+        transfers.move(engine.broker, group, offset, group, edited, engine.clock_ms(), self._ask(edited))
+
+    def _ask(self, message: bytes) -> Ask:
+        """What the copy of a message asks for: what the message did, its time to live anew."""
+        return lone_ask(self._engine.codec.properties(message), self._engine.clock_ms())
 
     def _redrive(self, offset: int, message: bytes) -> None:
         engine, group = self._engine, self._order.group
@@ -230,4 +237,4 @@ class Transfer:
                 "not-dead", f"message {offset} of {group.queue.name!r} is no dead letter: it came from nowhere"
             )
         target = find_group(find_queue(engine.broker, queue_name), group_name)
-        transfers.move(engine.broker, group, offset, target, original, engine.clock_ms())
+        transfers.move(engine.broker, group, offset, target, original, engine.clock_ms(), self._ask(original))

@@ -295,7 +295,9 @@ class Connection(FrameSink, asyncio.Protocol):
         if look_at & COLUMN_ROUTING and decode_routing(block.block) != (block.exchange, block.routing_key):
             raise WireError(ErrorCode.BAD_BLOCK, f"a block's routing column is not where it goes: {block[:2]!r}")
         if look_at & ASKS:
-            raise WireError(ErrorCode.UNSUPPORTED, "a transaction publishes at once: no message in it may be delayed")
+            raise WireError(
+                ErrorCode.UNSUPPORTED, "no message of a transaction may ask for a delay, a time to live or a priority"
+            )
 
     def _take_rare(self, frame: Frame) -> None:
         command = COMMANDS.get(frame.type)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from penstock.core import definitions, delivery, groups, publishing, settling
+from penstock.core import asking, definitions, delivery, expiring, groups, publishing, settling
+from penstock.core.asks import Ask
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import Fact, Published
 from penstock.core.group import Group
@@ -89,9 +90,22 @@ class Core:
 
     def dispatch(self) -> list[Delivery]:
         delivery.wake_delayed(self.broker, self.now_ms)
+        self.expire()
         delivery.dispatch(self.broker, self.now_ms)
         deliveries, self.broker.deliveries = self.broker.deliveries, []
         return deliveries
+
+    def expire(self) -> None:
+        """Let go of everything that is due."""
+        while expiring.expire(self.broker, self.now_ms):
+            pass
+
+    def publish_asking(self, session: Session, first_sequence: int, *asks: Ask, route: int = 1) -> None:
+        """Publish a block of messages that ask, visible at once."""
+        publication = (route, 0, first_sequence, len(asks), BLOCK)
+        asking.publish(self.broker, session, publication, asks, (), self.now_ms)
+        queue = session.routes[route].queue
+        delivery.make_visible(self.broker, queue, queue.log.next_offset)
 
     def settle(
         self, session: Session, outcome: int, *ranges: tuple[int, int], duration_ms: int = 0, reason: str = "why"

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import definitions, delivery, dropping, overflow, settling
+from penstock.core.asks import Ask
 from penstock.core.definitions import describe
 from penstock.core.facts import Discarded
 from penstock.core.groups import delete_group
@@ -21,6 +22,7 @@ from penstock.core.values import (
     NACK,
     REJECT,
     RELEASE,
+    REQUEUE,
     Refused,
     parse_settings,
 )
@@ -354,6 +356,55 @@ def test_a_dead_letter_queue_that_nobody_declared_has_the_bounds_of_the_broker(c
     settings = overflow.dead_letter_queue(core.broker, queue, core.now_ms, 100).settings
     assert (settings.max_messages, settings.overflow, settings.lease_ms) == (7, "drop_oldest", 500)
     assert (settings.max_failures, settings.dead_letter) == (0, "jobs.dead")
+
+
+def test_what_is_both_expired_and_too_old_is_counted_once(core: Core) -> None:
+    """I12: as expired, for that is what its producer asked for."""
+    queue = core.queue(max_age_ms=1280, ttl_ms=1290)
+    core.fill(queue, 3)
+    core.pass_time(2000)
+    core.expire()
+    dropping.drop_aged(core.broker, core.now_ms)
+    told = describe(core.broker, queue)
+    assert (told["expired"], told["dropped"], told["messages"]) == (3, 0, 0)
+
+
+def test_what_was_dropped_does_not_expire_as_well(core: Core) -> None:
+    """I12."""
+    queue = core.queue(max_age_ms=128, ttl_ms=1000)
+    core.fill(queue, 3)
+    pass_time(core, 300)
+    core.pass_time(1000)
+    core.expire()
+    told = describe(core.broker, queue)
+    assert (told["expired"], told["dropped"], told["messages"]) == (0, 3, 0)
+
+
+def test_what_waits_to_be_a_dead_letter_for_its_time_is_not_dropped(core: Core) -> None:
+    queue = oldest_queue(core, max_messages=3, ttl_ms=1000, on_expired="dead-letter")
+    core.fill(queue, 3)
+    core.pass_time(1000)
+    core.expire()
+    assert queue.group.dying_count == 3
+    core.fill(queue, 3)
+    assert dropped(core) == []
+    core.fill(queue, 1)
+    assert dropped(core) == [(3, 4)]
+
+
+def test_the_oldest_leaves_whatever_its_priority(core: Core) -> None:
+    queue, session = oldest_queue(core, max_messages=3), core.session()
+    core.route(session, 1, "jobs")
+    core.publish_asking(session, 1, Ask(priority=9), Ask(), Ask(priority=9))
+    core.consume(session, queue, messages=3)
+    core.dispatch()
+    core.settle(session, RELEASE, (1, 1))
+    core.settle(session, REQUEUE, (2, 2))
+    session.consumers[1].prefetch_messages = 0
+    core.publish_asking(session, 4, Ask(), Ask(), Ask())
+    assert dropped(core) == [(0, 1), (2, 4)], "what is leased stays"
+    assert queue.group.returned_count == 0
+    assert [(run.first, run.end) for run in queue.group.outstanding] == [(1, 2)]
 
 
 # Bounds that are altered

@@ -1,7 +1,8 @@
 from tests.unit.core.harness import Core
 
 from penstock.core import delivery
-from penstock.core.finding import DYING, LEASED, READY, SCHEDULED, Span, holdings, next_span
+from penstock.core.asks import Ask
+from penstock.core.finding import DYING, EXPIRED, LEASED, READY, SCHEDULED, Span, holdings, next_span
 from penstock.core.queue import Queue
 from penstock.core.values import ACK, NACK, REJECT
 
@@ -128,3 +129,46 @@ def test_leases_of_other_queues_are_not_this_queue_s(core: Core) -> None:
 
     assert holdings(core.broker, queue.group) == []
     assert len(holdings(core.broker, other.group)) == 1
+
+
+def test_what_expired_is_told_apart_until_it_is_gone(core: Core) -> None:
+    queue, session = core.queue(on_expired="dead-letter"), core.session()
+    core.route(session, 1, "jobs")
+    core.publish_asking(session, 1, Ask(), Ask(ttl_ms=100), Ask(ttl_ms=5000), Ask(ttl_ms=100), Ask(ttl_ms=100))
+    core.consume(session, queue, messages=2)
+    core.dispatch()
+    core.settle(session, NACK, (2, 2), duration_ms=60_000)
+    session.consumers[1].prefetch_messages = 0
+    assert spans(core, queue) == [(0, 1, LEASED), (1, 2, SCHEDULED), (2, 5, READY)]
+    core.pass_time(100)
+
+    about_to_go = [(0, 1, LEASED), (1, 2, EXPIRED), (2, 3, READY), (3, 5, EXPIRED)]
+    assert spans(core, queue) == about_to_go
+    assert [span.until_ms for span in _all(core, queue)][1:] == [0, 0, 0], "a delay means nothing any more"
+    core.expire()
+    assert spans(core, queue) == about_to_go, "on their way to the dead letters"
+    assert spans(core, queue, offset=4) == [(4, 5, EXPIRED)]
+
+
+def test_what_expired_before_it_was_durable_is_not_found(core: Core) -> None:
+    """I3."""
+    queue = core.queue(ttl_ms=100, on_expired="dead-letter")
+    core.fill(queue, 2)
+    visible = queue.log.visible
+    core.fill(queue, 2)
+    queue.log.visible = visible
+    core.pass_time(100)
+    core.expire()
+    assert queue.group.dying_count == 4
+    assert spans(core, queue) == [(0, 2, EXPIRED)]
+    assert spans(core, queue, offset=2) == []
+
+
+def test_an_expired_message_is_gone_once_it_was_dropped(core: Core) -> None:
+    queue, session = core.queue(), core.session()
+    core.route(session, 1, "jobs")
+    core.publish_asking(session, 1, Ask(ttl_ms=100), Ask())
+    core.pass_time(100)
+    assert spans(core, queue) == [(0, 1, EXPIRED), (1, 2, READY)]
+    core.expire()
+    assert spans(core, queue) == [(1, 2, READY)]

@@ -84,3 +84,20 @@ def test_what_is_not_durable_yet_is_not_there(core: Core) -> None:
     core.fill(queue, 1, visible=False)
     with pytest.raises(Refused):
         told(core, queue, 0)
+
+
+def test_a_message_whose_time_is_over_says_so_wherever_it_waits(core: Core) -> None:
+    queue = core.queue(ttl_ms=500, on_expired="dead-letter")
+    core.fill(queue, 2)
+    worker = core.session(producer=False)
+    core.consume(worker, queue, messages=1)
+    core.dispatch()
+    core.settle(worker, NACK, (1, 1), duration_ms=60_000, reason="no")
+    worker.consumers[1].prefetch_messages = 0
+    core.pass_time(500)
+
+    assert told(core, queue, 1) == ("expired", 0, 0, (), "", 0, 0)
+    failed = told(core, queue, 0)
+    assert (failed.state, failed.failures, failed.until_ms, failed.history[0].reason) == ("expired", 1, 0, "no")
+    core.expire()
+    assert (told(core, queue, 0).state, told(core, queue, 1).state) == ("expired", "expired")

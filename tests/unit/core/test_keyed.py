@@ -52,7 +52,7 @@ class Bench:
                 broker.apply_published(queue, fact.message_count, size, position, 0, 0, fact.time_ms)
             else:
                 broker.apply(fact)
-        broker.reopen(self.core.now_ms)
+        broker.reopen()
         self.core.facts = facts
         self.queue = broker.queues[self.queue.number]
         self.group = self.queue.groups[self.group.number]

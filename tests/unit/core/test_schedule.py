@@ -5,7 +5,7 @@ from unittest.mock import patch
 import pytest
 
 from penstock.core import schedule as module
-from penstock.core.schedule import Alarms, Entry, Schedule
+from penstock.core.schedule import Entry, Schedule
 
 NOW_MS = 1_700_000_000_000
 
@@ -140,15 +140,3 @@ def test_a_schedule_that_is_not_awake_has_nothing_due() -> None:
     assert (schedule.next_ms(), schedule.due(NOW_MS, 10)) == (None, ([], 10))
     schedule.awake(NOW_MS)
     assert schedule.due(NOW_MS, 10)[0] == [2]
-
-
-def test_alarms_come_in_order_and_only_when_something_changed() -> None:
-    alarms, one, other = Alarms(), filled(1, due_ms=NOW_MS + 50), filled(1, due_ms=NOW_MS + 20)
-    alarms.set(1, one)
-    alarms.set(1, one)
-    alarms.set(2, other)
-    alarms.set(3, Schedule(NOW_MS))
-    assert alarms.next_ms() == NOW_MS + 20
-    assert alarms.pop(NOW_MS + 19) is None
-    assert [alarms.pop(NOW_MS + 60) for _ in range(3)] == [(NOW_MS + 20, 2), (NOW_MS + 50, 1), None]
-    assert not alarms.heap

@@ -207,3 +207,41 @@ def test_what_was_dropped_is_redriven_like_any_dead_letter(bench: Bench) -> None
     worker = bench.peer().consume("jobs")
     bench.work()
     assert worker.bodies() == [b"x", b"x", b"y"], "a redrive is bound by nothing"
+
+
+def test_what_expires_makes_room(bench: Bench) -> None:
+    """I13, I20."""
+    peer = bounded(bench, ttl_ms=1000)
+    for sequence in range(1, 6):
+        peer.publish(sequence, b"x")
+        bench.work()
+    assert confirmed(peer) == [1, 2]
+    bench.pass_time(1000)
+    bench.work()
+    assert confirmed(peer) == [1, 2, 3, 4, 5]
+
+
+def test_what_is_on_its_way_to_the_dead_letters_by_expiry_needs_room_until_it_is_there(bench: Bench) -> None:
+    peer = bounded(bench, ttl_ms=1000, on_expired="dead-letter")
+    for sequence in range(1, 4):
+        peer.publish(sequence, b"x")
+        bench.work()
+    bench.empty_cache()
+    bench.pass_time(1000)
+    bench.work()
+    assert confirmed(peer) == [1, 2, 3]
+    assert len(bench.peer().call("find", queue="jobs", state="dead", reason="expired")["found"]) == 3
+
+
+def test_a_queue_that_rejects_takes_more_when_something_expired(bench: Bench) -> None:
+    peer = bounded(bench, ttl_ms=1000, overflow="reject")
+    peer.publish(1, b"x", b"x", b"x")
+    bench.work()
+    bench.pass_time(1000)
+    peer.publish(4, b"x")
+    bench.work()
+    assert [(entry[1], entry[4], entry[5]) for entry in peer.confirms] == [
+        (STORED, 1, 2),
+        (REFUSED, 3, 1),
+        (STORED, 4, 1),
+    ]

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.engine.harness import Bench, Peer
 
 from penstock.core import delivery, sieve
-from penstock.core.values import ACK, NACK, RELEASE
+from penstock.core.values import ACK, NACK, RELEASE, REQUEUE
 from penstock.engine import sifting
 from penstock.selectors import parse_selector
 from penstock_client.wire import blocks
@@ -200,3 +200,69 @@ def test_only_a_shared_group_has_selecting_consumers(bench: Bench) -> None:
     where = parse_selector("n = 1")
     assert peer.refusal("consume", consumer=1, queue="jobs", group="one", where=where).code == "bad-setting"
     assert peer.refusal("consume", consumer=1, queue="jobs", where="n = 1").code == "bad-setting"
+
+
+def publish_by_priority(bench: Bench, *messages: tuple[int, int | None]) -> None:
+    """Publish one block of messages with a header ``n`` and a priority."""
+    peer = bench.peer().open("jobs")
+    properties = [None if priority is None else {"priority": priority} for _, priority in messages]
+    headers = [{"n": number} for number, _ in messages]
+    block = blocks.encode_block([b"x"] * len(messages), headers=headers, properties=properties)
+    bench.engine.publish(peer.session, [(1, 0, 1, len(messages), block)], [0])
+    bench.work()
+
+
+def test_what_it_selects_comes_by_priority(bench: Bench) -> None:
+    bench.declare()
+    publish_by_priority(bench, (1, None), (2, 9), (1, 0), (1, 9), (1, 9), (1, None), (1, 9))
+
+    assert offsets(consume(bench, "n = 1")) == [3, 4, 6, 0, 5, 2]
+    assert offsets(consume(bench)) == [1]
+
+
+def test_what_comes_back_by_priority_has_its_place_and_at_the_tail_the_last_of_its_priority(bench: Bench) -> None:
+    """I8."""
+    bench.declare()
+    publish_by_priority(bench, (1, 9), (1, None), (1, 9), (2, 9), (1, 9))
+    ones = consume(bench, "n = 1", prefetch=2)
+    assert offsets(ones) == [0, 2]
+    ones.settle(RELEASE, (2, 2))
+    bench.work()
+    assert offsets(ones) == [0, 2, 2]
+    ones.settle(REQUEUE, (1, 1))
+    bench.work()
+    assert offsets(ones) == [0, 2, 2, 4]
+    ones.settle(ACK, (3, 4))
+    bench.work()
+    assert offsets(ones) == [0, 2, 2, 4, 0, 1]
+    assert offsets(consume(bench)) == [3]
+
+
+def test_priorities_that_are_gone_leave_nothing_behind(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I20: what others were handed does not count as looked ahead for ever."""
+    monkeypatch.setattr(sieve, "AHEAD_MESSAGES", 2)
+    bench.declare()
+    publish_by_priority(bench, (1, 9), (1, 9))
+    chooser = consume(bench, "n = 1", prefetch=1)
+    other = consume(bench)
+    chooser.settle(ACK, (1, 1))
+    other.settle(ACK, (1, 1))
+    bench.engine.close_session(other.session)
+    bench.work()
+    assert told(bench)["messages"] == 0
+    assert bench.engine.broker.names["jobs"].group.lanes is None
+    publish(bench, 1)
+    assert offsets(chooser) == [0, 2]
+
+
+def test_nobody_chooses_what_expired(bench: Bench) -> None:
+    """SEMANTICS 13."""
+    bench.declare(ttl_ms=1000)
+    publish(bench, 1, 1, 2)
+    ones = consume(bench, "n = 1", prefetch=1)
+    bench.now_ms += 1000
+    ones.settle(RELEASE, (1, 1))
+    bench.work()
+
+    assert offsets(ones) == [0]
+    assert (told(bench)["expired"], told(bench)["messages"]) == (3, 0)

@@ -125,6 +125,24 @@ def test_dead_letters_are_found_by_the_queue_they_came_from(bench: Bench) -> Non
     assert find(bench, "other", state="dead", text="x")["found"][0]["published_at_ms"] > 0
 
 
+def test_dead_letters_are_found_by_what_they_died_of(bench: Bench) -> None:
+    bench.declare(ttl_ms=200, on_expired="dead-letter")
+    publish(bench.peer().open("jobs"), 1, {"body": b"x"}, {"body": b"y"})
+    bench.work()
+    worker = bench.peer().consume("jobs", prefetch=1)
+    bench.work()
+    worker.ask("flow", consumer=1, prefetch_messages=0)
+    worker.settle(REJECT, (1, 1), reason="no")
+    bench.pass_time(200)
+    bench.work()
+
+    assert len(find(bench, state="dead")["found"]) == 2
+    [expired] = find(bench, state="dead", reason="expired")["found"]
+    [rejected] = find(bench, state="dead", reason="no")["found"]
+    assert [blocks.decode_block(one["block"]).bodies for one in (expired, rejected)] == [[b"y"], [b"x"]]
+    assert find(bench, state="dead", reason="of age")["found"] == []
+
+
 def test_a_queue_without_dead_letters_has_none(bench: Bench) -> None:
     bench.declare()
 
@@ -294,6 +312,9 @@ def test_a_column_that_cannot_be_decoded_is_as_if_it_were_absent(bench: Bench) -
         ({"count": 1001}, "bad-setting"),
         ({"bytes_max": 0}, "bad-setting"),
         ({"offset": -1}, "bad-setting"),
+        ({"reason": "expired"}, "bad-setting"),
+        ({"reason": "expired", "state": "expired"}, "bad-setting"),
+        ({"reason": 7, "state": "dead"}, "bad-setting"),
         ({"colour": "red"}, "bad-setting"),
         ({"queue": "nowhere"}, "unknown-queue"),
     ],

@@ -328,3 +328,46 @@ def test_the_default_group_selects_everything(bench: Bench) -> None:
     bench.declare()
     refusal = bench.peer().refusal("group_alter", queue="jobs", group="", where=parse_selector("n = 1"))
     assert (refusal.code, "name" in refusal.message) == ("bad-setting", True)
+
+
+def test_what_a_group_does_not_want_is_no_dead_letter_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what it has not looked at yet when its time is over, it lets go as it comes to it."""
+    monkeypatch.setattr(sieve, "AHEAD_MESSAGES", 1)
+    declare(bench, queue={"ttl_ms": 1000, "on_expired": "dead-letter"})
+    publish(bench, 1, 2, 1, 2, per_block=1)
+    assert info(bench)["filtered"] == 0
+    bench.pass_time(1000)
+    bench.work()
+
+    assert (info(bench)["filtered"], info(bench)["dead_lettered"], info(bench)["messages"]) == (2, 2, 0)
+
+
+def test_where_nobody_keeps_what_expired_it_goes_before_it_was_looked_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sieve, "AHEAD_MESSAGES", 1)
+    declare(bench, queue={"ttl_ms": 1000})
+    publish(bench, 1, 2, 1, 2, per_block=1)
+    bench.pass_time(1000)
+    bench.work()
+
+    assert (info(bench)["filtered"], info(bench)["expired"], info(bench)["messages"]) == (0, 4, 0)
+
+
+def test_a_filtered_group_goes_by_priority_among_what_it_has_looked_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sieve, "AHEAD_MESSAGES", 2)
+    monkeypatch.setattr(sifting, "SLICE_MESSAGES", 1)
+    declare(bench)
+    peer = bench.peer().open("jobs")
+    for sequence, (number, priority) in enumerate([(1, 4), (2, 9), (1, 9), (1, 4), (1, 9)], 1):
+        block = blocks.encode_block([b"x"], headers=[{"n": number}], properties=[{"priority": priority}])
+        bench.engine.publish(peer.session, [(1, 0, sequence, 1, block)], [0])
+    bench.work()
+    worker = consume(bench, prefetch=1)
+    for tag in range(1, 5):
+        worker.settle(ACK, (tag, tag))
+        bench.work()
+
+    assert offsets(worker) == [2, 0, 4, 3]

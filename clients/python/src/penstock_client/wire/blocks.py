@@ -50,7 +50,7 @@ COLUMN_HEADERS: Final = 4
 COLUMN_PROPERTIES: Final = 8
 COLUMN_ROUTING: Final = 16
 ASKS: Final = 0x8000
-ASKING: Final = frozenset({"delay_ms", "deliver_at_ms"})
+ASKING: Final = frozenset({"delay_ms", "deliver_at_ms", "ttl_ms", "priority"})
 """The properties that ask something of the broker."""
 _LOOK_AT: Final = COLUMN_ROUTING | ASKS
 _COLUMN_NAMES: Final = ("bodies", "keys", "headers", "properties", "routing")
