@@ -36,6 +36,9 @@ FULL: Final = encode_block(
 )
 LATER: Final = encode_block([b"in a minute", b"too"], properties=[{"delay_ms": 60_000}, {"delay_ms": 60_000}])
 AT: Final = encode_block([b"at noon"], properties=[{"deliver_at_ms": TIME_MS}])
+TERMS: Final = encode_block(
+    [b"urgent", b"plain", b"soon"], properties=[{"priority": 9}, None, {"ttl_ms": 60_000, "priority": 0}]
+)
 LARGE: Final = encode_block([b"x" * 300])
 DEAD: Final = encode_block(
     [b"poison"],
@@ -112,6 +115,13 @@ DATA: Final = (
         CLIENT,
         "Two blocks that ask to be delivered later: the bit 0x8000 says that their properties ask for something.",
         encode_publish_entry(1, Level.SYNCED, 6) + LATER + encode_publish_entry(1, Level.SYNCED, 8) + AT,
+    ),
+    Sample(
+        "publish-terms",
+        FrameType.PUBLISH,
+        CLIENT,
+        "A block in which two messages ask for a priority, and one of them for a time to live.",
+        encode_publish_entry(1, Level.SYNCED, 9) + TERMS,
     ),
     Sample(
         "confirm-scheduled",

@@ -8,6 +8,9 @@ FILE = """
 [queues.jobs]
 lease_ms = 60000
 alarm_messages = 1000
+ttl_ms = 3600000
+on_expired = "dead-letter"
+priority_max = 255
 
 [queues.jobs.groups.billing]
 mode = "keyed"
@@ -49,13 +52,15 @@ def test_what_is_exported_can_be_applied_and_then_nothing_differs(tmp_path: Path
 
 
 def _check_changes(broker: Broker, file: Path) -> None:
-    file.write_text(FILE.replace("60000", "5000").replace('"keyed"', '"single"'))
+    file.write_text(FILE.replace("= 60000", "= 5000").replace('"keyed"', '"single"'))
     refused = broker.run("definitions", "apply", file)
     assert (refused.exit_code, "group 'billing'" in refused.stderr, "Traceback" in refused.stderr) == (78, True, False)
     assert broker.json("queue", "show", "jobs", "--json")["lease"] == 60.0, "nothing was changed"
-    file.write_text(FILE.replace("60000", "5000"))
-    assert b"lease_ms 60000 -> 5000" in broker.run("definitions", "apply", file).stdout
-    assert broker.json("queue", "show", "jobs", "--json")["lease"] == 5.0
+    file.write_text(FILE.replace("= 60000", "= 5000").replace("3600000", "0").replace('on_expired = "dead-letter"', ""))
+    applied = broker.run("definitions", "apply", file).stdout
+    assert [part in applied for part in (b"lease_ms 60000 -> 5000", b"ttl_ms 3600000 -> 0")] == [True, True]
+    shown = broker.json("queue", "show", "jobs", "--json")
+    assert (shown["lease"], shown["ttl"], shown["on_expired"], shown["priority_max"]) == (5.0, 0.0, "drop", 255)
 
 
 def _check_pruning(broker: Broker, file: Path) -> None:

@@ -260,7 +260,7 @@ async def test_messages_of_a_transaction_cannot_be_delayed(client: Client) -> No
         async with client.transaction() as tx:
             tx.publish("invoices", Message(b"x", delay=5))
 
-    with pytest.raises(PenstockError, match="delayed") as caught:
+    with pytest.raises(PenstockError, match="ask for a delay") as caught:
         await later()
     assert caught.value.code == "unsupported"
 

@@ -31,6 +31,7 @@ class State(StrEnum):
     LEASED = "leased"
     DYING = "dying"
     HELD = "held"
+    EXPIRED = "expired"
     DEAD = "dead"
 
 
@@ -84,6 +85,8 @@ def _what(found: "FoundMessage", now: datetime) -> str:
             return f"again in {left}: {reason}" if reason else f"again in {left}"
         case State.DEAD | State.DYING | State.HELD:
             return reason or "no reason was given"
+        case State.EXPIRED:
+            return "its time is over"
     return f"failed before: {reason}" if reason else ""
 
 

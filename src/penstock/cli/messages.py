@@ -39,11 +39,14 @@ def message_map(message: "MessageView") -> dict[str, Any]:
         "content_type": message.content_type,
         "correlation_id": message.correlation_id,
         "reply_to": message.reply_to,
+        "priority": message.properties.get("priority"),
+        "ttl": message.ttl,
         "timestamp": message.timestamp and message.timestamp.isoformat(timespec="milliseconds"),
         "headers": plain_value(message.headers),
         "dead": message.dead and _dead_map(message.dead),
     }
-    return shown | {name: value for name, value in optional.items() if value} | body_map(message.body)
+    shown |= {name: value for name, value in optional.items() if value or value == 0}
+    return shown | body_map(message.body)
 
 
 def reply_map(reply: "Reply") -> dict[str, Any]:

@@ -49,12 +49,14 @@ class Envelope:
     content_type: str | None
     delay_s: float | None = None
     at: datetime | None = None
+    ttl_s: float | None = None
+    priority: int | None = None
 
     @property
     def is_empty(self) -> bool:
         """True when messages are their bodies and nothing more."""
         plain = not (self.key or self.headers or self.message_id or self.content_type)
-        return plain and self.delay_s is None and self.at is None
+        return plain and all(one is None for one in (self.delay_s, self.at, self.ttl_s, self.priority))
 
     def message(self, body: bytes) -> "Message":
         """Return the message to publish."""
@@ -68,6 +70,8 @@ class Envelope:
             content_type=self.content_type,
             delay=self.delay_s,
             at=self.at,
+            ttl=self.ttl_s,
+            priority=self.priority,
         )
 
 
@@ -152,6 +156,16 @@ def publish(
             show_default=False,
         ),
     ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="Expire when nobody was handed it by then.", show_default=False
+        ),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=0, max=255, help="Handed out before every lower one. [default: 4]", show_default=False),
+    ] = None,
     durability: Annotated[
         Durability, typer.Option(help="Confirmed when on disk, or when handed to the operating system.")
     ] = Durability.SYNCED,
@@ -174,7 +188,7 @@ def publish(
         raise CommandError(ExitCode.USAGE, "--delay and --at exclude each other", "Give one of them.")
     if delay is not None and not isfinite(delay):
         raise CommandError(ExitCode.USAGE, "--delay has no end", "Give seconds.")
-    envelope = Envelope(key, parse_headers(header or []), message_id, content_type, delay, _time(at))
+    envelope = Envelope(key, parse_headers(header or []), message_id, content_type, delay, _time(at), ttl, priority)
     as_json = json or not output.standard_output_is_terminal()
     publication = Publication(way, envelope, durability)
     if lines is None:

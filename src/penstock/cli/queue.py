@@ -38,6 +38,13 @@ class Overflow(StrEnum):
     DROP_NEWEST = "drop-newest"
 
 
+class Expired(StrEnum):
+    """What becomes of expired messages."""
+
+    DROP = "drop"
+    DEAD_LETTER = "dead-letter"
+
+
 app: Final = typer.Typer(help="Create, inspect and empty queues.", epilog="Example: penstock queue list")
 
 
@@ -102,6 +109,11 @@ def declare(
     expires: Annotated[
         float, typer.Option(help="Seconds after which it is deleted when nobody uses it; 0 for never.")
     ] = 0,
+    ttl: Annotated[float, typer.Option(help="Seconds a message may wait for a consumer; 0 for no limit.")] = 0,
+    expired: Annotated[
+        Expired, typer.Option(help="What becomes of messages that waited too long: counted and gone, or dead letters.")
+    ] = Expired.DROP,
+    priority_max: Annotated[int, typer.Option(help="The highest priority; higher ones count as it.")] = 9,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -128,6 +140,9 @@ def declare(
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
             expires=expires,
+            ttl=ttl,
+            expired=expired.value,
+            priority_max=priority_max,
         )
         return created, await handle.info()
 
@@ -164,6 +179,11 @@ def alter(
         float | None, typer.Option(help="Seconds for which a message id is not stored twice; 0 for none.")
     ] = None,
     dedup_count_max: Annotated[int | None, typer.Option(help="The most message ids kept for that.")] = None,
+    ttl: Annotated[
+        float | None, typer.Option(help="Seconds that messages published from now on may wait; 0 for no limit.")
+    ] = None,
+    expired: Annotated[Expired | None, typer.Option(help="What becomes of messages that waited too long.")] = None,
+    priority_max: Annotated[int | None, typer.Option(help="The highest priority from now on.")] = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
@@ -188,6 +208,9 @@ def alter(
             expires=expires,
             dedup_window=dedup_window,
             dedup_count_max=dedup_count_max,
+            ttl=ttl,
+            expired=expired,
+            priority_max=priority_max,
         )
 
     changed = run_with_client(url, go)
@@ -212,7 +235,7 @@ def _fact(name: str, value: Any) -> object:
     match name:
         case "alarms":
             return "; ".join(map(output.alarm_text, value)) or None
-        case "lease" | "dedup_window" | "max_age" | "alarm_age" | "expires":
+        case "lease" | "dedup_window" | "max_age" | "alarm_age" | "expires" | "ttl":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"
@@ -253,6 +276,9 @@ def find(
     where: Where = None,
     text: Annotated[str | None, typer.Option(help="Only with this in the body.", show_default=False)] = None,
     key: Annotated[str | None, typer.Option(help="Only of this key.", show_default=False)] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only dead letters that died of exactly this.", show_default=False)
+    ] = None,
     since: Since = None,
     until: Until = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many messages at most.")] = 100,
@@ -263,7 +289,15 @@ def find(
 
     async def go(client: "Client") -> "list[FoundMessage]":
         found = client.queue(queue).find(
-            group=group, state=state, where=where, text=text, key=key, since=since, until=until, limit=count
+            group=group,
+            state=state,
+            where=where,
+            text=text,
+            key=key,
+            reason=reason,
+            since=since,
+            until=until,
+            limit=count,
         )
         return [message async for message in found]
 

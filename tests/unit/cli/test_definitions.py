@@ -138,6 +138,17 @@ def test_what_differs_is_altered_or_is_a_conflict() -> None:
     assert (altered.frame, altered.arguments) == (FrameType.QUEUE_ALTER, {"queue": "jobs", "lease_ms": 60000})
 
 
+def test_times_to_live_and_priorities_are_kept_and_altered() -> None:
+    timed = '[queues.jobs]\nttl_ms = 60000\non_expired = "dead-letter"\npriority_max = 99\n'
+    wanted = read(timed, "file")
+    assert read(write(wanted), "export") == wanted
+    live = read(timed.replace("60000", "5000").replace("99", "255").replace("dead-letter", "drop"), "live")
+    [change] = plan(live, wanted, prune=False)
+    assert (change.action, change.frame) == (ALTER, FrameType.QUEUE_ALTER)
+    settings = {"ttl_ms": 60000, "on_expired": "dead-letter", "priority_max": 99}
+    assert change.arguments == {"queue": "jobs", **settings}
+
+
 def test_a_setting_that_is_left_out_goes_back_to_its_default() -> None:
     [change] = plan(read(FILE, "live"), read(FILE.replace("rate_per_s = 50.0", ""), "file"), prune=False)
     assert change.arguments == {"queue": "jobs", "rate_per_s": None}

@@ -54,6 +54,7 @@ def test_what_is_known_of_each_state_is_said() -> None:
     assert row(found(state="scheduled", until_ms=NOW_MS - 5))["what"] == "again in 0 ms"
     assert row(found(state="ready", reason="was slow"))["what"] == "failed before: was slow"
     assert row(found(state="dying"))["what"] == "no reason was given"
+    assert row(found(state="expired", reason="was slow"))["what"] == "its time is over"
     dead = found(state="dead", dead=DEAD)
     assert (row(dead)["what"], row(dead)["tries"]) == ("ValueError: no", 5)
 

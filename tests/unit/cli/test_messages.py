@@ -27,6 +27,8 @@ class FakeMessage:
     timestamp: datetime | None = None
     headers: dict[str, Any] = field(default_factory=dict)
     dead: Any = None
+    ttl: float | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -146,3 +148,9 @@ def test_a_reply_on_a_line_says_why_the_request_failed_and_steers_no_terminal() 
     assert reply_line(reply(headers={"a": "1"})) == "body  a=1"
     assert reply_line(reply(body=b"", error=ReplyError("c", "no\x1b[2J"))) == "failed: no\\x1b[2J (c)"
     assert reply_line(reply(body=b"more", error=ReplyError("c", "no"))) == "more  failed: no (c)"
+
+
+def test_a_priority_is_shown_when_the_message_says_one_the_lowest_too() -> None:
+    assert "priority" not in message_map(message())
+    shown = message_map(message(properties={"priority": 0}, ttl=1.5))
+    assert (shown["priority"], shown["ttl"]) == (0, 1.5)

@@ -81,3 +81,11 @@ def test_texts_are_texts_or_absent() -> None:
 @pytest.mark.parametrize(("redriven", "attempt"), [({"attempts": 3}, 4), ({"attempts": "x"}, 1), ({}, 1), (7, 1)])
 def test_attempts_go_on_over_lives(redriven: Any, attempt: int) -> None:
     assert message(redriven=redriven).attempt == attempt
+
+
+def test_terms_are_whole_numbers_or_those_of_a_message_that_asks_for_none() -> None:
+    asking = message(priority=9, ttl_ms=1500)
+    assert (asking.priority, asking.ttl) == (9, 1.5)
+    for wrong in ("9", None, 2.5, True, [9]):
+        told = message(priority=wrong, ttl_ms=wrong)
+        assert (told.priority, told.ttl) == (4, None)

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from tests.unit.client.peer import ScriptedPeer, guarded
@@ -22,7 +23,7 @@ from penstock_client import (
     connect,
 )
 from penstock_client import sync as blocking
-from penstock_client.wire.blocks import decode_block, decode_bodies
+from penstock_client.wire.blocks import BlockChecker, decode_block, decode_bodies
 from penstock_client.wire.entries import Level
 from penstock_client.wire.errors import ErrorCode, WireError
 from penstock_client.wire.frames import FrameType
@@ -80,6 +81,30 @@ async def test_everything_a_message_carries_is_on_the_wire(peer: ScriptedPeer) -
         "reply_to": "r",
         "timestamp": int(at.timestamp() * 1000),
     }
+
+
+async def test_messages_that_ask_for_terms_share_a_marked_block_with_others(peer: ScriptedPeer) -> None:
+    messages: list[bytes | Message] = [
+        b"plain",
+        Message(b"x", ttl=1.5),
+        Message(b"y", priority=0),
+        Message(b"z", ttl=timedelta(minutes=1)),
+    ]
+    async with connect(peer.url) as client:
+        await client.queue("jobs").publish_many(messages)
+    [publication] = peer.last.publications
+    columns = decode_block(publication.block)
+    assert columns.properties == [None, {"ttl_ms": 1500}, {"priority": 0}, {"ttl_ms": 60_000}]
+    assert BlockChecker(1000).check(publication.block), "it is marked"
+
+
+@pytest.mark.parametrize("wrong", [{"ttl": 0}, {"ttl": -1}, {"priority": 256}, {"priority": -1}, {"priority": True}])
+async def test_terms_that_make_no_sense_are_refused_where_they_are_published(
+    peer: ScriptedPeer, wrong: dict[str, Any]
+) -> None:
+    async with connect(peer.url) as client:
+        with pytest.raises(ValueError, match=r"a ttl is|a priority is"):
+            await client.queue("jobs").publish(Message(b"x", **wrong))
 
 
 async def test_a_publisher_gathers_messages_into_blocks(peer: ScriptedPeer) -> None:

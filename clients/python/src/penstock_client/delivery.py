@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from penstock_client.message import Headers
+from penstock_client.message import PRIORITY_DEFAULT, Headers
 from penstock_client.wire.blocks import COLUMN_BODIES, Columns, block_columns, decode_block, decode_bodies
 from penstock_client.wire.entries import Delivery as Entry
 from penstock_client.wire.readable import readable_block
@@ -195,6 +195,11 @@ class Content:
         value = self._properties.get(name)
         return value if isinstance(value, str) else None
 
+    def _whole(self, name: str) -> int | None:
+        """As _text, for a whole number."""
+        value = self._properties.get(name)
+        return value if type(value) is int else None
+
     @property
     def properties(self) -> dict[str, Any]:
         """All its properties as the wire has them."""
@@ -265,6 +270,18 @@ class MessageView(Content):
     def published_at(self) -> datetime:
         """When the broker took it."""
         return moment(self._delivery.published_at_ms)
+
+    @property
+    def priority(self) -> int:
+        """Its priority, as its producer said."""
+        priority = self._whole("priority")
+        return PRIORITY_DEFAULT if priority is None else priority
+
+    @property
+    def ttl(self) -> float | None:
+        """Its time to live in seconds, as its producer said."""
+        ttl_ms = self._whole("ttl_ms")
+        return None if ttl_ms is None else ttl_ms / 1000
 
     @property
     def dead(self) -> DeadLetter | None:

@@ -18,15 +18,19 @@ SCHEDULED: Final = "scheduled"
 LEASED: Final = "leased"
 DYING: Final = "dying"
 HELD: Final = "held"
+EXPIRED: Final = "expired"
 DEAD: Final = "dead"
 _PAGE: Final = 1000
+_Asked = dict[str, str]
+"""The state that one pass over the messages looks for, and why they died."""
 
 
 class FoundMessage(MessageView):
     """A message that was looked for, and how it was when it was found.
 
     ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` (on its way to the dead letters), ``held``
-    (dead, and kept in its place by a group with ``on_dead="hold"``) or ``dead``;
+    (dead, and kept in its place by a group with ``on_dead="hold"``), ``expired`` (its time is over, and it is about to
+    be dropped or moved to the dead letters) or ``dead``;
     ``attempt`` counts hand-outs so far. Of a dead letter, ``queue`` and ``offset`` are those of the dead-letter queue;
     ``dead`` has where it came from and what became of it there.
     """
@@ -61,7 +65,7 @@ class Finding:
     were found.
     """
 
-    def __init__(self, client: Client, queue: str, arguments: dict[str, Any], states: list[str | None]) -> None:
+    def __init__(self, client: Client, queue: str, arguments: dict[str, Any], states: list[_Asked]) -> None:
         self._client = client
         self._queue = queue
         self._arguments = {name: value for name, value in arguments.items() if value is not None}
@@ -80,7 +84,7 @@ class Finding:
         arguments = {
             "queue": self._queue,
             **self._arguments,
-            "state": self._states[0],
+            **self._states[0],
             "offset": self._offset,
             "count": min(self._limit, _PAGE),
         }
@@ -111,6 +115,7 @@ def finding(
     where: str | None,
     text: str | bytes | None,
     key: str | None,
+    reason: str | None,
     since: datetime | None,
     until: datetime | None,
     limit: int | None,
@@ -125,9 +130,19 @@ def finding(
         "until_ms": None if until is None else max(0, round(until.timestamp() * 1000)),
         "limit": limit,
     }
-    return Finding(client, queue, arguments, [None, DEAD] if state is None else [state])
+    return Finding(client, queue, arguments, _passes(state, reason))
 
 
 def peeking(client: Client, queue: str, group: str, where: str, start: int, count: int) -> Finding:
     """Return the search for what a peek with a selector shows: messages that are not done, from an offset on."""
-    return Finding(client, queue, {"group": group, "where": where, "start": start, "limit": count}, [None])
+    return Finding(client, queue, {"group": group, "where": where, "start": start, "limit": count}, [{}])
+
+
+def _passes(state: str | None, reason: str | None) -> list[_Asked]:
+    """What is asked for, one after the other: what expired may be in the queue still, or dead."""
+    dead: _Asked = {"state": DEAD} if reason is None else {"state": DEAD, "reason": reason}
+    if state == EXPIRED:
+        return [{"state": EXPIRED}, {"state": DEAD, "reason": EXPIRED}]
+    if state == DEAD or (state is None and reason is not None):
+        return [dead]
+    return [{}, dead] if state is None else [{"state": state}]

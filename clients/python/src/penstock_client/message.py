@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Headers = dict[str, Any]
+
+PRIORITY_DEFAULT: Final = 4
+"""That of a message that says nothing (JMS 2.0, 3.4.9)."""
+PRIORITY_HIGHEST: Final = 255
+"""The highest that a queue may be declared to know."""
 
 
 @dataclass(slots=True)
@@ -15,6 +20,10 @@ class Message:
 
     ``delay`` (seconds, or a timedelta) or ``at`` has the broker keep it back: it enters the queue that long after the
     broker received it, or at that time (one without a time zone is local time). What is past is delivered at once.
+
+    ``ttl`` (seconds, or a timedelta): if nobody was handed it that long after it entered the queue, it expires. Shared
+    groups hand out a higher ``priority``, 0 to 9 (a queue may declare up to 255), before every lower one; without one
+    it is 4.
     """
 
     body: bytes
@@ -27,6 +36,8 @@ class Message:
     timestamp: datetime | None = None
     delay: float | timedelta | None = None
     at: datetime | None = None
+    ttl: float | timedelta | None = None
+    priority: int | None = None
 
     def ask(self) -> tuple[str, int] | None:
         """The property that says when to deliver it; None: at once. Raises ValueError for what makes no sense."""
@@ -34,10 +45,12 @@ class Message:
             return None if self.at is None else ("deliver_at_ms", max(0, round(self.at.timestamp() * 1000)))
         if self.at is not None:
             raise ValueError("a message is delivered after a delay or at a time, not both")
-        seconds = self.delay.total_seconds() if isinstance(self.delay, timedelta) else self.delay
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"a delay is seconds from 0 on, not {seconds!r}")
-        return "delay_ms", round(seconds * 1000)
+        return "delay_ms", _milliseconds("delay", self.delay, 0)
+
+    @property
+    def has_terms(self) -> bool:
+        """True when it asks for a time to live or a priority."""
+        return self.ttl is not None or self.priority is not None
 
     def properties(self) -> dict[str, Any] | None:
         """The wire's properties map, None when there are none."""
@@ -54,7 +67,20 @@ class Message:
             values["timestamp"] = round(self.timestamp.timestamp() * 1000)
         if (ask := self.ask()) is not None:
             values[ask[0]] = ask[1]
+        if self.ttl is not None:
+            values["ttl_ms"] = _milliseconds("ttl", self.ttl, 1)
+        if self.priority is not None:
+            if type(self.priority) is not int or not 0 <= self.priority <= PRIORITY_HIGHEST:
+                raise ValueError(f"a priority is a whole number from 0 to {PRIORITY_HIGHEST}, not {self.priority!r}")
+            values["priority"] = self.priority
         return values or None
+
+
+def _milliseconds(name: str, duration: float | timedelta, least: int) -> int:
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if not 0 <= seconds < float("inf") or (least and not seconds):
+        raise ValueError(f"a {name} is seconds {'above 0' if least else 'from 0 on'}, not {seconds!r}")
+    return max(least, round(seconds * 1000))
 
 
 Publishable = bytes | bytearray | memoryview | Message

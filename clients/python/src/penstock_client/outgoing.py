@@ -38,7 +38,8 @@ Packed = tuple[bytes, bytes, bytes, bytes]
 class PackedAsking(tuple[bytes, bytes, bytes, bytes]):
     """The same of a message that asks the broker for something: a subclass, so that others pay nothing for it."""
 
-    ask: tuple[str, int]
+    ask: tuple[str, int] | None
+    """When it is to be delivered, as a property; None: at once."""
 
 
 Outgoing = bytes | Packed
@@ -87,7 +88,8 @@ def _packed(message: Message) -> Outgoing:
         _packer.reset()
         raise type(error)(f"{what} that cannot be published: {error}") from error
     _check_envelope(len(key), size_bytes(packed) - len(body) + _COLUMNS_BYTES)
-    if (ask := message.ask()) is not None:
+    ask = message.ask()
+    if ask is not None or message.has_terms:
         asking = PackedAsking(packed)
         asking.ask = ask
         return asking
@@ -149,7 +151,7 @@ def _encode(messages: Sequence[Outgoing], routing: bytes) -> bytes:
     packed = [header + b"".join(column) if column.count(_NIL) < len(column) else b"" for column in columns]
     packed.append(routing)
     bits = COLUMN_BODIES + sum(bit for bit, column in zip(_COLUMN_BITS, packed, strict=True) if column)
-    if isinstance(messages[0], PackedAsking):
+    if PackedAsking in set(map(type, messages)):
         bits |= ASKS
     sizes = [len(body_column), *map(len, packed)]
     head = BLOCK_HEADER.pack(BLOCK_HEADER_BYTES + sum(sizes), len(whole), bits, 0, *sizes)

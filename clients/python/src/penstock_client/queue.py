@@ -92,6 +92,9 @@ class QueueInfo(NamedTuple):
     dropped: int
     dropped_newest: int
     stalled_producers: int
+    ttl: float
+    on_expired: str
+    priority_max: int
     created_at: datetime
     raw: dict[str, Any]
 
@@ -106,6 +109,7 @@ class QueueInfo(NamedTuple):
             expires=raw["expires_ms"] / 1000,
             dedup_window=raw["dedup_window_ms"] / 1000,
             rate=raw["rate_per_s"],
+            ttl=raw["ttl_ms"] / 1000,
             created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
             alarm_age=raw["alarm_age_ms"] / 1000,
             alarms=tuple(map(Alarm.of, raw["alarms"])),
@@ -117,8 +121,8 @@ class QueueInfo(NamedTuple):
 
 _DERIVED: Final = frozenset(
     {
-        *("name", "lease", "backoff", "dedup_window", "max_age", "rate", "created_at", "oldest_age", "alarm_age"),
-        *("alarms", "expires", "raw"),
+        *("name", "lease", "backoff", "dedup_window", "max_age", "rate", "ttl", "created_at", "oldest_age"),
+        *("alarm_age", "alarms", "expires", "raw"),
     }
 )
 
@@ -157,6 +161,9 @@ class Queue:
         alarm_age: float | None = None,
         expires: float | None = None,
         ephemeral: bool | None = None,
+        ttl: float | None = None,
+        expired: str | None = None,
+        priority_max: int | None = None,
         passive: bool = False,
     ) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
@@ -178,6 +185,10 @@ class Queue:
         A queue that ``expires`` is deleted, with what is in it, when nobody used it for so many seconds (0: never):
         consumers, declaring it and publishing into it are use. An ``ephemeral`` one lives in memory and ends with its
         last consumer, or with this connection if it has none: after a lost connection it has to be declared again.
+
+        Messages that nobody was handed within ``ttl`` seconds (0: no limit) expire: they are dropped and counted, or
+        moved to the dead letters with ``expired="dead-letter"``. Higher priorities than ``priority_max`` (9) count as
+        it.
 
         Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
         exist.
@@ -203,6 +214,9 @@ class Queue:
             "alarm_age_ms": None if alarm_age is None else milliseconds(alarm_age),
             "expires_ms": None if expires is None else milliseconds(expires),
             "ephemeral": ephemeral,
+            "ttl_ms": None if ttl is None else milliseconds(ttl),
+            "on_expired": expired,
+            "priority_max": priority_max,
             "passive": passive or None,
         }
         given = {name: value for name, value in arguments.items() if value is not None}
@@ -229,12 +243,16 @@ class Queue:
         expires: float | None = None,
         dedup_window: float | None = None,
         dedup_count_max: int | None = None,
+        ttl: float | None = None,
+        expired: str | None = None,
+        priority_max: int | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
         They hold from the next hand-out, failure and publish on; one that drops its oldest is brought to a lower bound
         at once. A ``rate`` of 0 takes the rate away; with ``expires`` the time in which nobody uses it begins anew.
         An id that counts in the ``dedup_window`` before and in the new one goes on counting; with 0 none does.
+        ``ttl`` and ``priority_max`` are of what is published from now on, ``expired`` of what expires from now on.
         """
         arguments: dict[str, Any] = {
             "lease_ms": None if lease is None else milliseconds(lease),
@@ -253,6 +271,9 @@ class Queue:
             "expires_ms": None if expires is None else milliseconds(expires),
             "dedup_window_ms": None if dedup_window is None else milliseconds(dedup_window),
             "dedup_count_max": dedup_count_max,
+            "ttl_ms": None if ttl is None else milliseconds(ttl),
+            "on_expired": expired,
+            "priority_max": priority_max,
         }
         given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
         reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
@@ -516,6 +537,7 @@ class Queue:
         where: str | None = None,
         text: str | bytes | None = None,
         key: str | None = None,
+        reason: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
@@ -523,10 +545,11 @@ class Queue:
         """Look for messages: ``async for found in queue.find(state="dead", text="timeout"): ...``. Changes nothing.
 
         All that is given must hold. ``group`` is whose state is looked at: the default one's, and dead letters of any,
-        unless it is named. ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying`` or ``dead`` (of this
-        queue, in its dead-letter queue); None is all of them, the dead last. ``where`` is a selector; ``text`` is part
-        of the body, case and all; ``since`` (included) and ``until`` are about when the broker took the message. The
-        whole queue is read through, some megabytes a request. Raises UnknownQueue, BadSelector, BadSetting.
+        unless it is named. ``state`` is ``ready``, ``scheduled``, ``leased``, ``dying``, ``held``, ``dead`` (of this
+        queue, in its dead-letter queue) or ``expired`` (about to be dropped, and the dead letters that expired); None
+        is all of them, the dead last. ``where`` is a selector; ``text`` is part of the body, case and all; ``reason``
+        is what dead letters died of; ``since`` (included) and ``until`` are about when the broker took the message.
+        The whole queue is read through, some megabytes a request. Raises UnknownQueue, BadSelector, BadSetting.
         """
         return finding(
             self._client,
@@ -536,6 +559,7 @@ class Queue:
             where=where,
             text=text,
             key=key,
+            reason=reason,
             since=since,
             until=until,
             limit=limit,
