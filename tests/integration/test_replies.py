@@ -134,6 +134,22 @@ async def test_nobody_to_ask_is_an_error_at_once_and_nobody_answering_one_in_tim
         await client.request("prices", b"?", timeout=0.05)
 
 
+async def test_a_request_that_nobody_waits_for_any_more_is_handed_to_nobody(
+    client: Client, test_broker: TestBroker
+) -> None:
+    with pytest.raises(NoReply):
+        await client.request("prices", b"stale", timeout=0.05)
+    test_broker.clock.advance(1)
+
+    async def answer(message: ReceivedMessage) -> None:
+        await message.reply(message.body)
+
+    async with worker(test_broker.url, answer):
+        assert (await client.request("prices", b"fresh", timeout=LONG)).body == b"fresh"
+    assert (await client.queue("prices").info()).raw["expired"] == 1
+    assert client.late_reply_count == 0
+
+
 async def test_a_reply_after_the_timeout_is_late_at_the_asker(client: Client, test_broker: TestBroker) -> None:
     with pytest.raises(NoReply):
         await client.request("prices", b"?", timeout=0.05)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 
 import pytest
 from tests.unit.client.peer import PUBLISHED_AT_MS, PeerConnection, ScriptedPeer, guarded
@@ -42,11 +43,28 @@ async def asked(peer: ScriptedPeer, count: int = 1) -> list[str]:
     return [properties["correlation_id"] for properties in peer.last.asked]
 
 
+@pytest.mark.parametrize(
+    ("ttl", "patience", "sent"),
+    [(0.5, LONG, [500]), (timedelta(seconds=0.5), LONG, [500]), (60, 1e9, [60_000]), (None, 1e9, [None])],
+)
+async def test_a_request_expires_with_its_timeout_or_before(
+    peer: ScriptedPeer, ttl: float | timedelta | None, patience: float, sent: list[int | None]
+) -> None:
+    async with connect(peer.url) as client:
+        request = ask(client, Message(b"?", ttl=ttl), timeout=patience)
+        (correlation_id,) = await asked(peer)
+        assert [properties.get("ttl_ms") for properties in peer.last.asked] == sent
+        peer.last.replied(correlation_id)
+        await guarded(request)
+
+
 async def test_a_request_carries_its_box_and_a_reply_is_everything_its_sender_made_it(peer: ScriptedPeer) -> None:
     async with connect(peer.url) as client:
         request = ask(client, Message(b"?", key="k", headers={"h": 1}, message_id="m"))
         (correlation_id,) = await asked(peer)
-        assert peer.last.asked == [{"message_id": "m", "correlation_id": correlation_id, "reply_to": "$reply.1.1"}]
+        (properties,) = peer.last.asked
+        assert 0 < properties.pop("ttl_ms") <= LONG * 1000, "its time to live is what is left of the timeout"
+        assert properties == {"message_id": "m", "correlation_id": correlation_id, "reply_to": "$reply.1.1"}
         peer.last.replied(correlation_id, content_type="text/plain")
         reply = await guarded(request)
     assert (reply.body, reply.content_type, reply.correlation_id, reply.error) == (

@@ -8,6 +8,9 @@ before a broker was restored from a copy, is recognised as nobody's.
        |
        +--connection lost--> failed: its box is gone with it, and what became of the request is not known
 
+A request's timeout is its time to live in the queue as well: one that nobody was handed in time expires there, so a
+worker that was away does not work through what nobody waits for any more.
+
 What RabbitMQ calls direct reply-to, and what JMS 2.0 does with a TemporaryQueue; here nothing is declared, and nothing
 is left behind.
 """
@@ -20,6 +23,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from penstock_client.delivery import Run
@@ -38,6 +42,11 @@ if TYPE_CHECKING:
 
 UNREAD_REPLIES_MAX: Final = 10_000
 """Replies to one request that arrived and were not iterated over: what a caller may fall behind."""
+
+LEAST_LEFT_S: Final = 0.001
+"""A time to live is at least this; whoever has less left will not wait for the reply either."""
+TTL_S_MAX: Final = 10 * 366 * 24 * 3600
+"""The longest time to live that a message may ask for; who waits longer asks for none."""
 
 log: Final = logging.getLogger("penstock_client")
 
@@ -117,10 +126,11 @@ class Asker:
 
     async def request(self, target: Target, message: Publishable, timeout_s: float, level: int) -> Reply:
         """Ask, and return the first reply. Raises NoReply, ReplyFailed, ConnectionLost, or why it was not published."""
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
         expected = self._expect(target)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._send(expected, message, level)
+            async with asyncio.timeout_at(deadline_s):
+                await self._send(deadline_s, expected, message, level)
                 reply = await expected.next()
         except TimeoutError as error:
             raise _no_reply(expected, timeout_s) from error
@@ -155,7 +165,7 @@ class Asker:
     ) -> None:
         try:
             async with asyncio.timeout_at(deadline_s):
-                await self._send(expected, message, level)
+                await self._send(deadline_s, expected, message, level)
         except TimeoutError as error:
             raise _no_reply(expected, timeout_s) from error
 
@@ -168,7 +178,7 @@ class Asker:
     def _forget(self, expected: Expected) -> None:
         self._expected.pop(expected.correlation_id, None)
 
-    async def _send(self, expected: Expected, message: Publishable, level: int) -> None:
+    async def _send(self, deadline_s: float, expected: Expected, message: Publishable, level: int) -> None:
         """Publish a request, once there is a connection. Once: if that is lost later, that is the request's outcome."""
         asked = message if isinstance(message, Message) else Message(as_bytes(message))
         if asked.reply_to is not None or asked.correlation_id is not None:
@@ -176,7 +186,15 @@ class Asker:
         box = None
         while box is None or box is not self._box:  # waiting for room may take longer than a connection lasts
             box = await self._opened_box()
-            outgoing = prepare(replace(asked, reply_to=box.address, correlation_id=expected.correlation_id))
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            outgoing = prepare(
+                replace(
+                    asked,
+                    reply_to=box.address,
+                    correlation_id=expected.correlation_id,
+                    ttl=_shorter(asked.ttl, left_s),
+                )
+            )
             await self._client.room_for(expected.target, [outgoing])
         expected.sent = True
         self._client.enqueue(expected.target, outgoing, level).add_done_callback(expected.confirmed)
@@ -220,6 +238,15 @@ class Asker:
             log.debug("late: %r; nobody waits for it any more", reply)
         else:
             expected.take(reply)
+
+
+def _shorter(ttl: float | timedelta | None, left_s: float) -> float | None:
+    """Return how long a request may wait in its queue: until its sender waits no more, or less if it says so."""
+    own_s = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    left_s = max(LEAST_LEFT_S, left_s)
+    if own_s is None:
+        return left_s if left_s <= TTL_S_MAX else None
+    return min(own_s, left_s)
 
 
 def _no_reply(expected: Expected, timeout_s: float) -> NoReply:

@@ -194,8 +194,8 @@ class Client:
 
         Raises NoReply after ``timeout`` seconds, ReplyFailed when that is the answer, UnknownQueue at once when there
         is no such queue, and ConnectionLost when the connection went in between: the request may or may not have been
-        carried out, then, and it is for the caller to ask again. A request that nobody waits for any more stays in its
-        queue: messages have no time to live yet. Later replies are counted in ``late_reply_count``.
+        carried out, then, and it is for the caller to ask again. The timeout is the request's time to live too: nobody
+        is handed it after that. Later replies are counted in ``late_reply_count``.
         """
         return await self.asker.request(queue, message, timeout, level_of(durability))
 

@@ -47,7 +47,7 @@ class RequestTimeout(PenstockError):
 
 
 class NoReply(PenstockError):
-    """Nobody answered a request in time. It may still be carried out: its message has no time to live yet."""
+    """Nobody answered a request in time. Whoever has it by then may still carry it out; from its queue it expires."""
 
     code = "no-reply"
 
