@@ -145,8 +145,9 @@ TABLES: Final = (
         "What features of Penstock cost",
         "Rates through the SDK as a ratio to the plain queue in the same visit, 100 B, publishing while another process"
         " consumes. Topic: through a topic exchange with one queue bound by `orders.*.new`. Five groups: each gets"
-        " every message, counted five times. Delay: of one second, which the consumer's rate leaves out. Transactions:"
-        " ten messages each, 50 under way. Keyed: draining 200,000 messages with 100,000 keys, beside a shared group.",
+        " every message, counted five times. Delay: of one second, which the consumer's rate leaves out. Priority: one"
+        " of ten at random each. Transactions: ten messages each, 50 under way. Keyed: draining 200,000 messages with"
+        " 100,000 keys, beside a shared group.",
         (
             Column("topic_publish_ratio", "topic publish", 2),
             Column("topic_consume_ratio", "topic consume", 2),
@@ -154,6 +155,8 @@ TABLES: Final = (
             Column("groups_consume_ratio", "consume", 2),
             Column("delay_publish_ratio", "delay publish", 2),
             Column("delay_consume_ratio", "consume", 2),
+            Column("priority_publish_ratio", "priority publish", 2),
+            Column("priority_consume_ratio", "consume", 2),
             Column("transaction_publish_ratio", "transactions publish", 2),
             Column("keyed_consume_ratio", "keyed consume", 2),
         ),

@@ -12,6 +12,7 @@ KEYS: Final = 100_000
 """Keys that messages have, drawn at random."""
 DELAY_SECONDS: Final = 1.0
 GROUP_COUNT: Final = 5
+PRIORITIES: Final = 10
 TRANSACTION_MESSAGES: Final = 10
 TRANSACTIONS_UNDER_WAY: Final = 50
 
@@ -38,6 +39,13 @@ async def _with_keys(client: Client, queue: str, body: bytes, tally: Tally) -> N
 
 async def _delayed(client: Client, queue: str, body: bytes, tally: Tally) -> None:
     await _send(client, queue, tally, lambda _: Message(body, delay=DELAY_SECONDS))
+
+
+async def _by_priority(client: Client, queue: str, body: bytes, tally: Tally) -> None:
+    """With one of ten priorities each, so that hardly two neighbours have the same."""
+    chooser = random.Random(PRIORITIES)
+    messages = [Message(body, priority=chooser.randrange(PRIORITIES)) for _ in range(KEYS)]
+    await _send(client, queue, tally, lambda number: messages[number % len(messages)])
 
 
 async def _send(client: Client, queue: str, tally: Tally, message: Callable[[int], Message]) -> None:
@@ -74,6 +82,7 @@ PUBLISHES: Final[dict[str, Publish]] = {
     "keys": _with_keys,
     "keyed": _with_keys,
     "delay": _delayed,
+    "priority": _by_priority,
     "transaction": _in_transactions,
 }
 DECLARES: Final[dict[str, Callable[[Queue], Awaitable[None]]]] = {"keyed": _declare_keyed, "groups": _declare_groups}

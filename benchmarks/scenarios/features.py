@@ -23,6 +23,9 @@ def measure(visit: Visit) -> None:
     delayed = _publish_and_consume(visit, feature="delay", idle_seconds=DELAY_SECONDS)
     visit.add("delay_publish_ratio", delayed[0] / plain[0])
     visit.add("delay_consume_ratio", delayed[1] / plain[1])
+    priority = _publish_and_consume(visit, feature="priority")
+    visit.add("priority_publish_ratio", priority[0] / plain[0])
+    visit.add("priority_consume_ratio", priority[1] / plain[1])
     visit.add("transaction_publish_ratio", _publish_and_consume(visit, feature="transaction")[0] / plain[0])
     visit.add("keyed_consume_ratio", _drain(visit, "keyed") / _drain(visit, "keys"))
 
