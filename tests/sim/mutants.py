@@ -673,14 +673,8 @@ def publishing_is_no_use() -> Iterator[None]:
 
 @contextmanager
 def unused_queues_stay() -> Iterator[None]:
-    """The time that a queue may be unused begins anew at every look."""
-    original = lifetimes._look_again
-
-    def look_again(broker: Broker, queue: Queue, usage: Usage, now_ms: int) -> None:
-        usage.since_ms = now_ms
-        original(broker, queue, usage, now_ms)
-
-    with patch.object(lifetimes, "_look_again", look_again):
+    """A queue is used at every look."""
+    with patch.object(lifetimes, "_has_expired", lambda *_: False):
         yield
 
 
