@@ -371,3 +371,23 @@ def test_a_filtered_group_goes_by_priority_among_what_it_has_looked_at(
         bench.work()
 
     assert offsets(worker) == [2, 0, 4, 3]
+
+
+def test_what_expired_before_it_was_looked_at_is_a_dead_letter_once_the_group_wants_everything(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I20: nobody would look at it again."""
+    monkeypatch.setattr(sieve, "AHEAD_MESSAGES", 1)
+    declare(bench, queue={"ttl_ms": 1000, "on_expired": "dead-letter"})
+    publish(bench, 1, 2, per_block=1)
+    worker = consume(bench, prefetch=1)
+    publish(bench, 1, 2, per_block=1)
+    bench.engine.broker.sifting.clear()
+    bench.pass_time(1000)
+    alter(bench, None)
+    bench.work()
+
+    assert (info(bench)["leased"], info(bench)["messages"]) == (1, 1)
+    worker.settle(ACK, (1, 1))
+    bench.work()
+    assert info(bench)["messages"] == 0
