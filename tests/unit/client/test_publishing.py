@@ -474,3 +474,11 @@ async def test_the_blocking_publisher_takes_messages_in_its_block_alone_and_tell
     refused.set()
     await guarded(sending)
     assert sum(p.count for p in peer.last.publications) == 1
+
+
+@pytest.mark.parametrize("body", [5, "text", None])
+@pytest.mark.parametrize("how", [{}, {"delay": 1}])
+async def test_what_is_no_body_is_refused_delayed_or_not(peer: ScriptedPeer, body: object, how: dict[str, int]) -> None:
+    async with connect(peer.url) as client:
+        with pytest.raises(TypeError, match="a body is bytes"):
+            await guarded(client.queue("jobs").publish(body, **how))  # type: ignore[arg-type]

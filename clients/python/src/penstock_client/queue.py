@@ -19,7 +19,7 @@ from penstock_client.holders import ConsumerInfo
 from penstock_client.link import pack_arguments, read_reply
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages
-from penstock_client.outgoing import prepare
+from penstock_client.outgoing import as_bytes, prepare
 from penstock_client.publisher import Publisher
 from penstock_client.rates import Rate, altered_rate, per_second
 from penstock_client.received import ReceivedMessage
@@ -347,7 +347,7 @@ class Queue:
         ``delay`` and ``at`` as in Message: the confirm then has a ``scheduled_id``.
         """
         if delay is not None or at is not None:
-            whole = message if isinstance(message, Message) else Message(bytes(message))
+            whole = message if isinstance(message, Message) else Message(as_bytes(message))
             message = replace(whole, delay=delay, at=at)
         return await self._client.publish(self.name, prepare(message), level_of(durability))
 
