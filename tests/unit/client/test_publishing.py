@@ -482,3 +482,29 @@ async def test_what_is_no_body_is_refused_delayed_or_not(peer: ScriptedPeer, bod
     async with connect(peer.url) as client:
         with pytest.raises(TypeError, match="a body is bytes"):
             await guarded(client.queue("jobs").publish(body, **how))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"key": 5},
+        {"key": b"bytes"},
+        {"headers": ["kind"]},
+        {"headers": "kind=a"},
+        {"message_id": 7},
+        {"content_type": b"text/plain"},
+        {"correlation_id": 1.5},
+        {"reply_to": ["me"]},
+    ],
+)
+async def test_what_no_reader_could_read_is_refused_and_its_neighbours_are_published(
+    peer: ScriptedPeer, wrong: dict[str, Any]
+) -> None:
+    async with connect(peer.url) as client, client.queue("jobs").publisher() as publisher:
+        await publisher.send(Message(b"one", key="k", headers={"kind": "a"}))
+        with pytest.raises(TypeError, match="that cannot be published: "):
+            await publisher.send(Message(b"two", **wrong))
+        await publisher.send(Message(b"three"))
+        await publisher.flush()
+    [published] = peer.last.publications
+    assert decode_block(published.block).keys == ["k", None]

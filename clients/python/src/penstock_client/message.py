@@ -53,16 +53,16 @@ class Message:
         return self.ttl is not None or self.priority is not None
 
     def properties(self) -> dict[str, Any] | None:
-        """The wire's properties map, None when there are none."""
+        """The wire's properties map, None when there are none. Raises TypeError for what is no text and has to be."""
         values: dict[str, Any] = {}
         if self.message_id is not None:
-            values["message_id"] = self.message_id
+            values["message_id"] = _text("message_id", self.message_id)
         if self.content_type is not None:
-            values["content_type"] = self.content_type
+            values["content_type"] = _text("content_type", self.content_type)
         if self.correlation_id is not None:
-            values["correlation_id"] = self.correlation_id
+            values["correlation_id"] = _text("correlation_id", self.correlation_id)
         if self.reply_to is not None:
-            values["reply_to"] = self.reply_to
+            values["reply_to"] = _text("reply_to", self.reply_to)
         if self.timestamp is not None:
             values["timestamp"] = round(self.timestamp.timestamp() * 1000)
         if (ask := self.ask()) is not None:
@@ -81,6 +81,12 @@ def _milliseconds(name: str, duration: float | timedelta, least: int) -> int:
     if not 0 <= seconds < float("inf") or (least and not seconds):
         raise ValueError(f"a {name} is seconds {'above 0' if least else 'from 0 on'}, not {seconds!r}")
     return max(least, round(seconds * 1000))
+
+
+def _text(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is a text, not {value!r:.100}")
+    return value
 
 
 Publishable = bytes | bytearray | memoryview | Message

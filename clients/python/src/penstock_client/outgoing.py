@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from types import NoneType
 from typing import Final
 
 import msgpack
@@ -78,8 +79,12 @@ def _packed(message: Message) -> Outgoing:
     body = as_bytes(message.body)
     what = "a key"
     try:
+        if not isinstance(message.key, (str, NoneType)):  # who reads its neighbours in the block could not, either
+            raise TypeError(f"a text is wanted, not {message.key!r:.100}")
         key = _NIL if message.key is None else _packer.pack(message.key)
         what = "headers"
+        if not isinstance(message.headers, (dict, NoneType)):
+            raise TypeError(f"a dict is wanted, not {message.headers!r:.100}")
         headers = _packer.pack(message.headers) if message.headers else _NIL
         what = "properties"
         properties = message.properties()
