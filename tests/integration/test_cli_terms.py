@@ -19,13 +19,13 @@ def test_messages_are_published_with_a_priority_and_a_time_to_live(broker: Broke
 
 def test_a_queue_is_declared_with_a_time_to_live(broker: Broker) -> None:
     created = broker.json(
-        "queue", "declare", "timed", "--ttl", "60", "--expired", "dead-letter", "--priority-max", "255"
+        "queue", "declare", "timed", "--ttl", "60", "--on-expired", "dead-letter", "--priority-max", "255"
     )
     assert (created["ttl"], created["on_expired"], created["priority_max"]) == (60.0, "dead-letter", 255)
 
 
 def test_what_expired_is_found_by_its_state_and_by_its_reason(broker: Broker) -> None:
-    broker.run("queue", "declare", "short", "--expired", "dead-letter")
+    broker.run("queue", "declare", "short", "--on-expired", "dead-letter")
     altered = broker.json("queue", "alter", "short", "--ttl", "0.001", "--priority-max", "20")
     assert altered["changed"] == {"ttl_ms": [0, 1], "priority_max": [9, 20]}
     broker.lines("publish", "short", "late")

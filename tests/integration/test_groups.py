@@ -282,7 +282,7 @@ async def test_a_living_queue_and_group_are_altered(client: Client, test_broker:
     assert await group.alter(rate="100/s") == {"rate_per_s": (None, 100.0)}
     assert await group.alter(rate=0) == {"rate_per_s": (100.0, None)}
     assert await events.alter(rate=50, rate_burst=2) == {"rate_per_s": (None, 50.0), "rate_burst": (None, 2)}
-    assert await events.alter(ttl=60, expired="dead-letter", priority_max=255) == {
+    assert await events.alter(ttl=60, on_expired="dead-letter", priority_max=255) == {
         "ttl_ms": (0, 60_000),
         "on_expired": ("drop", "dead-letter"),
         "priority_max": (9, 255),

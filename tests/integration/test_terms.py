@@ -50,7 +50,7 @@ async def test_a_queue_may_limit_the_time_of_all_and_move_what_expires_to_the_de
     client: Client, test_broker: TestBroker
 ) -> None:
     jobs = client.queue("jobs")
-    await jobs.declare(ttl=5, expired="dead-letter")
+    await jobs.declare(ttl=5, on_expired="dead-letter")
     await jobs.publish(Message(b"late", key="k", ttl=60, priority=9))
     test_broker.clock.advance(6)
     async with client.queue("jobs.dead").consume() as messages:
@@ -70,7 +70,7 @@ async def test_a_queue_may_limit_the_time_of_all_and_move_what_expires_to_the_de
 
 async def test_what_expired_is_found(client: Client, test_broker: TestBroker) -> None:
     jobs = client.queue("jobs")
-    await jobs.declare(expired="dead-letter")
+    await jobs.declare(on_expired="dead-letter")
     await jobs.publish_many([Message(b"late", ttl=5), b"kept"])
     test_broker.clock.advance(6)
     async with client.queue("jobs.dead").consume() as messages:

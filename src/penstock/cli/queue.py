@@ -110,7 +110,7 @@ def declare(
         float, typer.Option(help="Seconds after which it is deleted when nobody uses it; 0 for never.")
     ] = 0,
     ttl: Annotated[float, typer.Option(help="Seconds a message may wait for a consumer; 0 for no limit.")] = 0,
-    expired: Annotated[
+    on_expired: Annotated[
         Expired, typer.Option(help="What becomes of messages that waited too long: counted and gone, or dead letters.")
     ] = Expired.DROP,
     priority_max: Annotated[int, typer.Option(help="The highest priority; higher ones count as it.")] = 9,
@@ -141,7 +141,7 @@ def declare(
             alarm_age=alarm_age,
             expires=expires,
             ttl=ttl,
-            expired=expired.value,
+            on_expired=on_expired.value,
             priority_max=priority_max,
         )
         return created, await handle.info()
@@ -182,7 +182,7 @@ def alter(
     ttl: Annotated[
         float | None, typer.Option(help="Seconds that messages published from now on may wait; 0 for no limit.")
     ] = None,
-    expired: Annotated[Expired | None, typer.Option(help="What becomes of messages that waited too long.")] = None,
+    on_expired: Annotated[Expired | None, typer.Option(help="What becomes of messages that waited too long.")] = None,
     priority_max: Annotated[int | None, typer.Option(help="The highest priority from now on.")] = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -209,7 +209,7 @@ def alter(
             dedup_window=dedup_window,
             dedup_count_max=dedup_count_max,
             ttl=ttl,
-            expired=expired,
+            on_expired=on_expired,
             priority_max=priority_max,
         )
 

@@ -71,7 +71,8 @@ from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
 from penstock_client.publisher import ClientPublisher, Publisher
-from penstock_client.queue import Queue, QueueInfo
+from penstock_client.queue import Queue
+from penstock_client.queue_info import QueueInfo
 from penstock_client.received import Batch, ReceivedMessage
 from penstock_client.reply import Reply, ReplyError, ReplyOutcome
 from penstock_client.scheduled import ScheduledMessage

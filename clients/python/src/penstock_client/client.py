@@ -33,7 +33,8 @@ from penstock_client.message import Confirm, Publishable
 from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
 from penstock_client.publisher import ClientPublisher
-from penstock_client.queue import Queue, QueueInfo
+from penstock_client.queue import Queue
+from penstock_client.queue_info import QueueInfo
 from penstock_client.reply import REPLY_TIMEOUT_S, Reply
 from penstock_client.schedules import Schedule, ScheduleInfo, list_schedules
 from penstock_client.transaction import Transaction

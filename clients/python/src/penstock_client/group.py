@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
 
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
+from penstock_client.durations import seconds_of
 from penstock_client.groupstate import Known, known_values
 from penstock_client.messages import Messages
 from penstock_client.rates import Rate, altered_rate, per_second
@@ -183,18 +184,6 @@ def group_settings(
     elif start is not None:
         settings["start"] = start
     return settings
-
-
-def milliseconds(seconds: float) -> int:
-    """Return a duration for the protocol; one that is not 0 stays so, for 0 means none. Raises ValueError."""
-    if not abs(seconds) < float("inf"):
-        raise ValueError(f"a duration is seconds, not {seconds!r}")
-    return round(seconds * 1000) or int(seconds > 0)
-
-
-def seconds_of(duration_ms: int | None) -> float | None:
-    """Return a duration of the protocol in seconds, None for none."""
-    return None if duration_ms is None else duration_ms / 1000
 
 
 def ephemeral_name() -> str:

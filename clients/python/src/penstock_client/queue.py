@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from penstock_client import holders
-from penstock_client.alarms import Alarm
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import looked_at
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
-from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings, milliseconds, seconds_of
+from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import pack_arguments, read_reply
@@ -21,7 +20,9 @@ from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages
 from penstock_client.outgoing import as_bytes, prepare
 from penstock_client.publisher import Publisher
-from penstock_client.rates import Rate, altered_rate, per_second
+from penstock_client.queue_info import QueueInfo
+from penstock_client.queue_settings import AlterableSettings, QueueSettings, altered, declared
+from penstock_client.rates import Rate
 from penstock_client.received import ReceivedMessage
 from penstock_client.scheduled import ScheduledMessage, scheduled_messages
 from penstock_client.transferring import (
@@ -44,89 +45,6 @@ if TYPE_CHECKING:
 _PEEK_PAGE: Final = 1000
 
 
-class QueueInfo(NamedTuple):
-    """A queue as it is now. Counts are messages, those of several groups added up; ``upcoming`` are to be delivered
-    later and in no group yet, ``scheduled`` failed and wait for their backoff, ``dead`` are in its dead-letter queue.
-    ``oldest_age`` is how many seconds ago the oldest message entered it that some group still needs; None when there is
-    none. ``bytes`` are those stored for it.
-    """
-
-    name: str
-    id: int
-    durable: bool
-    ready: int
-    upcoming: int
-    scheduled: int
-    leased: int
-    held: int
-    dead: int
-    messages: int
-    oldest_age: float | None
-    bytes: int
-    consumers: int
-    groups: int
-    paused: bool
-    published: int
-    acked: int
-    redelivered: int
-    dead_lettered: int
-    start_offset: int
-    next_offset: int
-    lease: float
-    max_failures: int
-    backoff: tuple[float, float]
-    dead_letter: str
-    dedup_window: float
-    dedup_count_max: int
-    rate: float | None
-    rate_burst: int | None
-    max_messages: int
-    max_bytes: int
-    max_age: float
-    overflow: str
-    alarm_messages: int
-    alarm_age: float
-    alarms: tuple[Alarm, ...]
-    expires: float
-    ephemeral: bool
-    dropped: int
-    dropped_newest: int
-    stalled_producers: int
-    ttl: float
-    on_expired: str
-    priority_max: int
-    created_at: datetime
-    raw: dict[str, Any]
-
-    @classmethod
-    def of(cls, raw: dict[str, Any]) -> Self:
-        """Return the info in a describe's reply."""
-        return cls(
-            name=raw["queue"],
-            lease=raw["lease_ms"] / 1000,
-            backoff=(raw["backoff_min_ms"] / 1000, raw["backoff_max_ms"] / 1000),
-            max_age=raw["max_age_ms"] / 1000,
-            expires=raw["expires_ms"] / 1000,
-            dedup_window=raw["dedup_window_ms"] / 1000,
-            rate=raw["rate_per_s"],
-            ttl=raw["ttl_ms"] / 1000,
-            created_at=datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
-            alarm_age=raw["alarm_age_ms"] / 1000,
-            alarms=tuple(map(Alarm.of, raw["alarms"])),
-            oldest_age=seconds_of(raw["oldest_age_ms"]),
-            raw=raw,
-            **{field: raw[field] for field in cls._fields if field in raw and field not in _DERIVED},
-        )
-
-
-_DERIVED: Final = frozenset(
-    {
-        *("name", "lease", "backoff", "dedup_window", "max_age", "rate", "ttl", "created_at", "oldest_age"),
-        *("alarm_age", "alarms", "expires", "raw"),
-    }
-)
-
-
 class Queue:
     """A named queue of one client."""
 
@@ -139,33 +57,7 @@ class Queue:
 
     # -- the queue itself ----------------------------------------------------------------------------------------------
 
-    async def declare(
-        self,
-        *,
-        durable: bool | None = None,
-        lease: float | None = None,
-        max_failures: int | None = None,
-        backoff: tuple[float, float] | None = None,
-        dead_letter: str | None = None,
-        memory_bytes_max: int | None = None,
-        dedup_window: float | None = None,
-        dedup_count_max: int | None = None,
-        rate: Rate | None = None,
-        rate_burst: int | None = None,
-        max_messages: int | None = None,
-        max_bytes: int | None = None,
-        max_age: float | None = None,
-        overflow: str | None = None,
-        overflow_dead_letter: bool | None = None,
-        alarm_messages: int | None = None,
-        alarm_age: float | None = None,
-        expires: float | None = None,
-        ephemeral: bool | None = None,
-        ttl: float | None = None,
-        expired: str | None = None,
-        priority_max: int | None = None,
-        passive: bool = False,
-    ) -> bool:
+    async def declare(self, *, passive: bool = False, **settings: Unpack[QueueSettings]) -> bool:
         """Have the queue exist; True when it is new. What is None gets the broker's default.
 
         ``lease``, ``backoff`` (shortest, longest) and ``dedup_window`` are in seconds; ``max_failures`` 0 means no
@@ -187,96 +79,24 @@ class Queue:
         last consumer, or with this connection if it has none: after a lost connection it has to be declared again.
 
         Messages that nobody was handed within ``ttl`` seconds (0: no limit) expire: they are dropped and counted, or
-        moved to the dead letters with ``expired="dead-letter"``. Higher priorities than ``priority_max`` (9) count as
-        it.
+        moved to the dead letters with ``on_expired="dead-letter"``. Priorities above ``priority_max`` (9) count as it.
 
         Raises SettingsDiffer when it exists with other settings; with ``passive`` only UnknownQueue when it does not
         exist.
         """
-        arguments: dict[str, Any] = {
-            "durable": durable,
-            "lease_ms": None if lease is None else milliseconds(lease),
-            "max_failures": max_failures,
-            "backoff_min_ms": None if backoff is None else milliseconds(backoff[0]),
-            "backoff_max_ms": None if backoff is None else milliseconds(backoff[1]),
-            "dead_letter": dead_letter,
-            "memory_bytes_max": memory_bytes_max,
-            "dedup_window_ms": None if dedup_window is None else milliseconds(dedup_window),
-            "dedup_count_max": dedup_count_max,
-            "rate_per_s": None if rate is None else per_second(rate),
-            "rate_burst": rate_burst,
-            "max_messages": max_messages,
-            "max_bytes": max_bytes,
-            "max_age_ms": None if max_age is None else milliseconds(max_age),
-            "overflow": overflow,
-            "overflow_dead_letter": overflow_dead_letter,
-            "alarm_messages": alarm_messages,
-            "alarm_age_ms": None if alarm_age is None else milliseconds(alarm_age),
-            "expires_ms": None if expires is None else milliseconds(expires),
-            "ephemeral": ephemeral,
-            "ttl_ms": None if ttl is None else milliseconds(ttl),
-            "on_expired": expired,
-            "priority_max": priority_max,
-            "passive": passive or None,
-        }
-        given = {name: value for name, value in arguments.items() if value is not None}
-        reply = await self._client.call(FrameType.QUEUE_DECLARE, {"queue": self.name, **given})
+        arguments = {"queue": self.name, **declared(settings), **({"passive": True} if passive else {})}
+        reply = await self._client.call(FrameType.QUEUE_DECLARE, arguments)
         return bool(reply["created"])
 
-    async def alter(
-        self,
-        *,
-        lease: float | None = None,
-        max_failures: int | None = None,
-        backoff: tuple[float, float] | None = None,
-        dead_letter: str | None = None,
-        memory_bytes_max: int | None = None,
-        rate: Rate | None = None,
-        rate_burst: int | None = None,
-        max_messages: int | None = None,
-        max_bytes: int | None = None,
-        max_age: float | None = None,
-        overflow: str | None = None,
-        overflow_dead_letter: bool | None = None,
-        alarm_messages: int | None = None,
-        alarm_age: float | None = None,
-        expires: float | None = None,
-        dedup_window: float | None = None,
-        dedup_count_max: int | None = None,
-        ttl: float | None = None,
-        expired: str | None = None,
-        priority_max: int | None = None,
-    ) -> dict[str, tuple[Any, Any]]:
+    async def alter(self, **settings: Unpack[AlterableSettings]) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings, those that are given; return what changed, by the protocol's names.
 
         They hold from the next hand-out, failure and publish on; one that drops its oldest is brought to a lower bound
         at once. A ``rate`` of 0 takes the rate away; with ``expires`` the time in which nobody uses it begins anew.
         An id that counts in the ``dedup_window`` before and in the new one goes on counting; with 0 none does.
-        ``ttl`` and ``priority_max`` are of what is published from now on, ``expired`` of what expires from now on.
+        ``ttl`` and ``priority_max`` are of what is published from now on, ``on_expired`` of what expires from now on.
         """
-        arguments: dict[str, Any] = {
-            "lease_ms": None if lease is None else milliseconds(lease),
-            "max_failures": max_failures,
-            "backoff_min_ms": None if backoff is None else milliseconds(backoff[0]),
-            "backoff_max_ms": None if backoff is None else milliseconds(backoff[1]),
-            "dead_letter": dead_letter,
-            "memory_bytes_max": memory_bytes_max,
-            "max_messages": max_messages,
-            "max_bytes": max_bytes,
-            "max_age_ms": None if max_age is None else milliseconds(max_age),
-            "overflow": overflow,
-            "overflow_dead_letter": overflow_dead_letter,
-            "alarm_messages": alarm_messages,
-            "alarm_age_ms": None if alarm_age is None else milliseconds(alarm_age),
-            "expires_ms": None if expires is None else milliseconds(expires),
-            "dedup_window_ms": None if dedup_window is None else milliseconds(dedup_window),
-            "dedup_count_max": dedup_count_max,
-            "ttl_ms": None if ttl is None else milliseconds(ttl),
-            "on_expired": expired,
-            "priority_max": priority_max,
-        }
-        given = {name: value for name, value in arguments.items() if value is not None} | altered_rate(rate, rate_burst)
-        reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **given})
+        reply = await self._client.call(FrameType.QUEUE_ALTER, {"queue": self.name, **altered(settings)})
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
 
     async def info(self) -> QueueInfo:

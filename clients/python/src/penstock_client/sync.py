@@ -24,7 +24,7 @@ from concurrent.futures import CancelledError
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from penstock_client import client as asynchronous
 from penstock_client.alarms import Alarm
@@ -45,7 +45,8 @@ from penstock_client.messages import Messages as AsyncMessages
 from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import Publisher as AsyncPublisher
 from penstock_client.queue import Queue as AsyncQueue
-from penstock_client.queue import QueueInfo
+from penstock_client.queue_info import QueueInfo
+from penstock_client.queue_settings import AlterableSettings, QueueSettings
 from penstock_client.received import (
     ReceivedMessage,
     acknowledge,
@@ -305,11 +306,11 @@ class Queue:
         self._queue = queue
         self.name = queue.name
 
-    def declare(self, **settings: Any) -> bool:
+    def declare(self, *, passive: bool = False, **settings: Unpack[QueueSettings]) -> bool:
         """Have the queue exist; True when it is new. Settings as in the asyncio API."""
-        return self._thread.run(self._queue.declare(**settings))
+        return self._thread.run(self._queue.declare(passive=passive, **settings))
 
-    def alter(self, **settings: Any) -> dict[str, tuple[Any, Any]]:
+    def alter(self, **settings: Unpack[AlterableSettings]) -> dict[str, tuple[Any, Any]]:
         """Give the living queue other settings; return what changed. Settings as in the asyncio API."""
         return self._thread.run(self._queue.alter(**settings))
 
