@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
 from penstock.core.group import Group
@@ -15,6 +17,9 @@ from penstock.core.selectors import Selector
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice
 from penstock.core.values import EXCEPTIONS_MAX, Refused
+
+_new: Final = tuple.__new__
+"""Builds a NamedTuple in a third of the time that calling its class takes; for what is built per delivery."""
 
 
 def consume(
@@ -367,9 +372,8 @@ def _lease(
     session, queue = consumer.session, group.queue
     lease_ms = queue.settings.lease_ms
     tag = session.lease(consumer, first, end - first, attempts, failures, unit_bytes(block), now_ms, lease_ms)
-    broker.deliveries.append(
-        Delivery(session.number, consumer.number, attempts, failures, tag, lease_ms, queue, first, end, block)
-    )
+    part = (session.number, consumer.number, attempts, failures, tag, lease_ms, queue, first, end, block)
+    broker.deliveries.append(_new(Delivery, part))
 
 
 def unit_bytes(block: BlockRef) -> int:
