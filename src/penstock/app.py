@@ -244,9 +244,9 @@ class Broker:
         self.log.info("alarm released", **_named(alarm))
 
     def _look_around(self) -> None:
+        self._look_timer = self._loop.call_later(LOOK_AROUND_S, self._look_around)
         self.watermarks.check()
         self.engine.alarms.check()
-        self._look_timer = self._loop.call_later(LOOK_AROUND_S, self._look_around)
 
     def _expire_producers(self) -> None:
         self.engine.expire_idle_producers()

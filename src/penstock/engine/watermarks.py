@@ -51,12 +51,19 @@ class Watermarks:
         self._memory_used_bytes = 0
         self._disk_low = False
         self._memory_full = False
+        self._unanswered = ""
 
     def check(self) -> None:
         """Look at both; to be called about once a second."""
         before = (self._disk_low, self._memory_full)
-        self._look_at_disk()
-        self._look_at_memory()
+        try:
+            self._look_at_disk()
+            self._look_at_memory()
+            self._unanswered = ""
+        except OSError as error:  # no descriptor just now, a file system that went away: it stays as it was
+            if str(error) != self._unanswered:
+                self._unanswered = str(error)
+                self._on_change(f"watermarks cannot be looked at: {error}")
         if before != (self._disk_low, self._memory_full):
             self._broker.set_watermarks(self._disk_low, self._memory_full)
             stopped = self._disk_low or self._memory_full

@@ -6,6 +6,7 @@ writes every list once, at the start of the loop's next turn, so a connection co
 
 import asyncio
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -197,4 +198,4 @@ def rss_bytes() -> int:
     except OSError:
         import resource
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

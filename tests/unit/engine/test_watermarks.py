@@ -76,3 +76,23 @@ def test_sizes_are_told_in_units_that_fit(size: int, text: str) -> None:
     machine = Machine(disk_free_bytes_min=1 << 60)
     machine.stops(free_bytes=size)
     assert f"({text} free" in machine.watermarks.status()["storage"]
+
+
+def test_what_the_system_does_not_tell_stays_as_it_was_and_is_said_once() -> None:
+    machine = Machine(disk_free_bytes_min=2 * GB, memory_bytes_max=GB)
+    assert machine.stops(free_bytes=GB)
+
+    def refused() -> int:
+        raise OSError(24, "Too many open files")
+
+    told = machine.watermarks._probes
+    machine.watermarks._probes = Probes(refused, refused)
+    machine.said.clear()
+    assert machine.stops()
+    assert machine.stops()
+    assert machine.said == ["watermarks cannot be looked at: [Errno 24] Too many open files"]
+    machine.watermarks._probes = told
+    assert not machine.stops()
+    machine.watermarks._probes = Probes(refused, refused)
+    assert not machine.stops()
+    assert len(machine.said) == 3, "it went away, and came again"
