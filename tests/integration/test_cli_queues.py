@@ -43,6 +43,7 @@ def test_altering_says_what_changed(broker: Broker, queue: str) -> None:
     assert broker.json("queue", "alter", queue, "--max-failures", "9")["changed"] == {"max_failures": [5, 9]}
     window = broker.json("queue", "alter", queue, "--dedup-window", "0.0001")["changed"]
     assert window == {"dedup_window_ms": [0, 1]}, "what is not 0 stays so"
+    assert broker.json("queue", "show", queue)["overflow_dead_letter"] is False
     bounds = broker.json("queue", "alter", queue, "--max-messages", "5", "--overflow", "drop-oldest")["changed"]
     assert bounds == {"max_messages": [0, 5], "overflow": ["backpressure", "drop_oldest"]}
 

@@ -47,8 +47,6 @@ async def _connected(url: str, action: "Callable[[Client], Awaitable[T]]") -> T:
             return await action(client)
     except PenstockError as error:
         raise command_error(error) from error
-    except OverflowError as error:
-        raise CommandError(ExitCode.USAGE, "a number is larger than 64 bits, or not finite") from error
     except ValueError as error:  # what the client refuses to send
         raise CommandError(ExitCode.USAGE, str(error)) from error
 

@@ -65,7 +65,10 @@ def redrive(
             )
 
     count = run_with_client(url, go)
-    output.print_count({"queue": queue}, "to be redriven" if dry_run else "redriven", count, json=json)
+    if dry_run and json:
+        output.print_json({"queue": queue, "found": count, "redriven": 0})
+    else:
+        output.print_count({"queue": queue}, "to be redriven" if dry_run else "redriven", count, json=json)
 
 
 def move(

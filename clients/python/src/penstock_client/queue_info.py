@@ -50,6 +50,7 @@ class QueueInfo(NamedTuple):
     max_bytes: int
     max_age: float
     overflow: str
+    overflow_dead_letter: bool
     alarm_messages: int
     alarm_age: float
     alarms: tuple[Alarm, ...]
