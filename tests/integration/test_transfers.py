@@ -206,6 +206,13 @@ def test_the_commands_say_what_they_did(broker: Broker, queue: str) -> None:
     assert broker.json("queue", "edit", other, "0", "--body", "x", "--json")["replaced"] == 0
 
 
+def test_an_edit_keeps_what_the_message_asked_for(broker: Broker, queue: str) -> None:
+    broker.run("publish", queue, "wrong", "--priority", "7", "--ttl", "3600", "--key", "k")
+    broker.run("queue", "edit", queue, "0", "--body", "right")
+    [edited] = broker.lines("queue", "peek", queue, "--json")
+    assert (edited["body"], edited["key"], edited["priority"], edited["ttl"]) == ("right", "k", 7, 3600)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

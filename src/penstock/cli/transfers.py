@@ -182,6 +182,8 @@ def edit(
                     correlation_id=message.correlation_id,
                     reply_to=message.reply_to,
                     timestamp=message.timestamp,
+                    ttl=message.ttl,
+                    priority=message.priority if "priority" in message.properties else None,
                 )
                 await handle.replace(offset, edited, group=group)
                 return
