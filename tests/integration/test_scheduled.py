@@ -128,7 +128,7 @@ async def test_what_makes_no_sense_is_refused_before_it_is_sent(client: Client) 
 async def test_a_queue_in_memory_takes_none(client: Client) -> None:
     memory = client.queue("memory")
     await memory.declare(durable=False)
-    with pytest.raises(PublishRefused, match="in memory") as refused:
+    with pytest.raises(PublishRefused, match="for queues on disk") as refused:
         await memory.publish(b"", delay=5)
     assert refused.value.code == "unsupported"
 
