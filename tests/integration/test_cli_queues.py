@@ -48,6 +48,14 @@ def test_altering_says_what_changed(broker: Broker, queue: str) -> None:
     assert bounds == {"max_messages": [0, 5], "overflow": ["backpressure", "drop_oldest"]}
 
 
+def test_what_is_without_limit_is_shown_as_none(broker: Broker, queue: str) -> None:
+    shown = dict(
+        line.rstrip().rsplit("  ", 1) for line in broker.run("queue", "show", queue).stdout.decode().splitlines()
+    )
+    facts = {name.strip(): value.strip() for name, value in shown.items()}
+    assert (facts["max messages"], facts["ttl"], facts["lease"]) == ("none", "none", "30 s")
+
+
 def test_showing_an_unknown_queue_says_what_to_do(broker: Broker) -> None:
     done = broker.run("queue", "show", "nowhere")
     assert done.exit_code == 66

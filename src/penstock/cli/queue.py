@@ -231,7 +231,18 @@ def show(queue: QueueName, url: Url = DEFAULT_URL, json: Json = False) -> None:
         output.print_facts((name.removesuffix("_ms").replace("_", " "), _fact(name, value)) for name, value in facts)
 
 
+_NONE_AT_ZERO: Final = frozenset(
+    {
+        *("max_failures", "max_messages", "max_bytes", "max_age", "dedup_window"),
+        *("alarm_messages", "alarm_age", "expires", "ttl"),
+    }
+)
+"""Settings that are off, or without limit, at 0."""
+
+
 def _fact(name: str, value: Any) -> object:
+    if name in _NONE_AT_ZERO and not value:
+        return "none"
     match name:
         case "alarms":
             return "; ".join(map(output.alarm_text, value)) or None
