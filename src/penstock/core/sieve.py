@@ -135,12 +135,17 @@ class Choice:
     def first_returned(self) -> OffsetRange | None:
         """The lowest messages that are ready again and selected.
 
-        All that is ready again is looked through; where nothing fits, not again before something more is.
+        All that is ready again is looked through unless the lowest fits; where nothing fits, not again before something
+        more is.
         """
         group = self.group
         if self._barren_at == group.returned_total:
             return None
-        best: OffsetRange | None = None
+        lowest = group.first_returned()
+        best = None if lowest is None else self.selected.first_part(*lowest)
+        if best is not None and best[0] < best[1]:
+            return best
+        best = None
         for first, end in group.returned():
             if best is None or first < best[0]:
                 part = self.selected.first_part(first, end)

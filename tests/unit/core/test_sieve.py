@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core, offsets
 
+from penstock.core.group import Group
 from penstock.core.operands import Fields
 from penstock.core.sieve import Sieve
-from penstock.core.values import FILTERED
+from penstock.core.values import FILTERED, RELEASE
 from penstock.selectors import parse_selector
 
 
@@ -50,3 +51,21 @@ def test_a_consumer_is_handed_nothing_that_its_group_has_not_looked_at(core: Cor
     group.sieve.look(core.broker, 3, rows(2, 2, 1))
     assert offsets(core.dispatch()) == [5]
     assert group.counters.discarded[FILTERED] == 2
+
+
+def test_what_fits_and_is_the_lowest_is_found_without_a_look_at_the_rest(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand may be ready again, each by itself."""
+    queue = core.queue()
+    worker = core.fill(queue, 4)
+    core.consume(worker, queue)
+    core.dispatch()
+    core.settle(worker, RELEASE, (2, 2), (3, 3), (1, 1))
+    chooser = core.session(producer=False)
+    consumer = core.consume(chooser, queue, messages=2, where=parse_selector("n > 0"))
+    assert consumer.choice is not None
+    consumer.choice.look(core.broker, 0, rows(1, 1, 1, 1))
+    worker.consumers[1].prefetch_messages = 0
+    monkeypatch.setattr(Group, "returned", None)
+    assert offsets(core.dispatch()) == [0, 1]
