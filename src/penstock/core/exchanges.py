@@ -54,10 +54,11 @@ class ExchangeStream:
     Bindings may have changed since, so it is kept with the exchange and not with the queues.
     """
 
-    __slots__ = ("gaps", "in_memory", "last_sequence")
+    __slots__ = ("_known_from", "gaps", "in_memory", "last_sequence")
 
     def __init__(self) -> None:
         self.last_sequence = 0
+        self._known_from = 0
         self.gaps: deque[OffsetRange] = deque(maxlen=_GAPS_MAX)
         """Sequences below the last that were refused, which uses theirs up (I9)."""
         self.in_memory: deque[OffsetRange] = deque(maxlen=_MEMORY_RANGES_MAX)
@@ -76,10 +77,16 @@ class ExchangeStream:
             else:
                 self.in_memory.append((first_sequence, end))
 
+    @property
+    def known_from(self) -> int:
+        """Sequences before this one may have been in a gap that is not remembered any more."""
+        return self.gaps[0][0] if len(self.gaps) == _GAPS_MAX else self._known_from
+
     def between(self, first_sequence: int, end: int) -> ExchangeStream:
         """Return what is known of these sequences: each question about one of them goes through all that is known."""
         part = ExchangeStream()
         part.last_sequence = self.last_sequence
+        part._known_from = self.known_from
         for mine, theirs in ((part.gaps, self.gaps), (part.in_memory, self.in_memory)):
             mine.extend(found for found in theirs if found[0] < end and found[1] > first_sequence)
         return part
@@ -87,13 +94,14 @@ class ExchangeStream:
     def cuts(self, first_sequence: int, end: int) -> list[int]:
         """Where the outcome may change between these sequences, both ends included."""
         cuts = {first_sequence, end, min(max(first_sequence, self.last_sequence + 1), end)}
-        for low, high in (*self.gaps, *self.in_memory):
+        for low, high in (*self.gaps, *self.in_memory, (self.known_from, first_sequence)):
             cuts.update(cut for cut in (low, high) if first_sequence < cut < end)
         return sorted(cuts)
 
     def was_taken(self, sequence: int) -> bool:
-        """True when it was seen, and not refused."""
-        return sequence <= self.last_sequence and not any(low <= sequence < high for low, high in self.gaps)
+        """True when it was seen, and surely not refused (I1)."""
+        is_known = self.known_from <= sequence <= self.last_sequence
+        return is_known and not any(low <= sequence < high for low, high in self.gaps)
 
     def was_in_memory(self, sequence: int) -> bool:
         """True when a memory queue took a copy."""

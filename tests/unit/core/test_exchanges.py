@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+import pytest
+
+from penstock.core import exchanges
 from penstock.core.exchange_settings import ExchangeSettings
 from penstock.core.exchanges import Exchange, ExchangeStream
 from penstock.core.values import MEMORY, SYNCED
@@ -9,6 +14,21 @@ from penstock.core.values import MEMORY, SYNCED
 
 def outcomes(stream: ExchangeStream, first: int, end: int) -> list[tuple[int, bool, bool]]:
     return [(cut, stream.was_taken(cut), stream.was_in_memory(cut)) for cut in stream.cuts(first, end)[:-1]]
+
+
+def test_what_may_have_been_refused_longer_ago_than_is_remembered_is_not_taken_for_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """I1."""
+    monkeypatch.setattr(exchanges, "_GAPS_MAX", 2)
+    stream = ExchangeStream()
+    stream.gaps = deque(maxlen=2)
+    for sequence in (2, 4, 6):  # 1, 3 and 5 were refused; 1 is forgotten
+        stream.advance(sequence, 1, SYNCED)
+    for seen in (stream, stream.between(1, 7)):
+        taken = [sequence for sequence in range(1, 7) if seen.was_taken(sequence)]
+        assert taken == [4, 6]
+        assert outcomes(seen, 1, 5) == [(1, False, False), (3, False, False), (4, True, False)]
 
 
 def test_a_new_stream_has_seen_nothing() -> None:
