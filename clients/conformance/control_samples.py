@@ -115,6 +115,13 @@ CONNECTION: Final = (
         {"client": "example", "version": "0.1.0", "heartbeat_ms": 10_000},
     ),
     Sample(
+        "hello-namespace",
+        FrameType.HELLO,
+        CLIENT,
+        "The client wants to be in a namespace.",
+        {"client": "example", "version": "0.1.0", "heartbeat_ms": 10_000, "namespace": "billing"},
+    ),
+    Sample(
         "welcome",
         FrameType.WELCOME,
         SERVER,

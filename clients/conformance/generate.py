@@ -10,6 +10,7 @@ from typing import Any, Final
 from clients.conformance.control_samples import COMMANDS, CONNECTION, GROUPS
 from clients.conformance.data_samples import DATA, REFUSED
 from clients.conformance.exchange_samples import EXCHANGES
+from clients.conformance.namespace_samples import NAMESPACES
 from clients.conformance.sample import Refused, Sample
 
 from penstock_client.wire import control
@@ -106,7 +107,7 @@ def document() -> dict[str, Any]:
         "protocol": f"{PROTOCOL_MAJOR}.{PROTOCOL_MINOR}",
         "preamble": PREAMBLE.hex(),
         "error_codes": {code.label: int(code) for code in ErrorCode},
-        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + GROUPS + EXCHANGES + DATA],
+        "frames": [frame_document(sample) for sample in CONNECTION + COMMANDS + GROUPS + EXCHANGES + NAMESPACES + DATA],
         "refused": [refused_document(refused) for refused in REFUSED],
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,8 @@ from tests.sim import exchange_actions
 from tests.sim.bodies import SELECTOR, block_of
 from tests.sim.client import Asked, Asks, Client, Connection
 from tests.sim.mail import reply_block
-from tests.sim.options import GROUPS, QUEUES, Options, draw_bounds, draw_window
+from tests.sim.namespaces import refusal_of_deletion, refusal_of_queue
+from tests.sim.options import GROUPS, IDLE, INSIDE, QUEUES, SPACE, Options, draw_bounds, draw_limits, draw_window
 from tests.sim.state import Place, ShadowGroup, ShadowQueue
 from tests.sim.terms import draw_terms
 from tests.sim.transacting import refusal
@@ -38,7 +39,8 @@ from penstock.engine.interface import ReplyIn
 from penstock.selectors import parse_selector
 
 Action = Callable[[World], None]
-_TARGETS = (*QUEUES, "a.dead", "b.dead", "c.dead", "m.dead", "e.dead", "graveyard", "nowhere")
+_INSIDE = (INSIDE, f"{INSIDE}.dead", IDLE)
+_TARGETS = (*QUEUES, *_INSIDE, "a.dead", "b.dead", "c.dead", "m.dead", "e.dead", "graveyard", "nowhere")
 _CONSUMERS_MAX = 4
 _SCHEDULES = ("tick", "tock")
 _SELECTORS = (parse_selector("JMSTimestamp > 0 AND a IS NULL"), parse_selector("a = 1"))
@@ -69,6 +71,7 @@ def table(options: Options) -> tuple[list[Action], list[int]]:
         revoke: 2,
         transfer: 3,
         alter: 1,
+        administer: 2,
         close_consumer: 1,
         pause: 1,
         open_reply_box: 3,
@@ -161,7 +164,7 @@ def restart(world: World) -> None:
 def connect(world: World) -> None:
     client = world.rng.choice(world.clients[1:])
     if client.connection is None:
-        client.connect()
+        client.try_to_connect()
 
 
 def disconnect(world: World) -> None:
@@ -172,6 +175,20 @@ def disconnect(world: World) -> None:
 
 def _connection(world: World) -> Connection | None:
     return world.rng.choice(world.clients[1:]).connection
+
+
+def _outside(world: World) -> Connection | None:
+    """A connection to the root."""
+    connection = _connection(world)
+    return None if connection is None or connection.client.space else connection
+
+
+def _pick(world: World, names: Sequence[str]) -> tuple[Connection | None, ShadowQueue | None]:
+    """A connection, and a queue that it may know of."""
+    connection = _connection(world)
+    if connection is not None and connection.client.space:
+        names = _INSIDE
+    return connection, world.shadow.names.get(world.rng.choice(names))
 
 
 # -- publishing --------------------------------------------------------------------------------------------------------
@@ -188,7 +205,7 @@ def publish(world: World) -> None:
         return
     if sum(len(sent.uids) for sent in client.unconfirmed) > world.options.window_messages:
         return
-    queues = rng.sample(QUEUES, rng.choice([1, 1, 1, 2, 3]))
+    queues = [INSIDE] if client.space else rng.sample((*QUEUES, INSIDE), rng.choice([1, 1, 1, 2, 3]))
     queues = [name for name in queues if name not in world.options.pinned or rng.random() < 0.1]
     if rng.random() < 0.9:
         for name in queues:
@@ -245,7 +262,7 @@ def consume(world: World) -> None:
         return
     rng = world.rng
     number = next(n for n in range(1, 99) if n not in connection.consumers)
-    queue = world.shadow.names.get(rng.choice(_TARGETS))
+    queue = world.shadow.names.get(rng.choice(_INSIDE if connection.client.space else _TARGETS))
     if queue is not None and queue.name in world.options.pinned:
         return
     group = _draw_group(world, queue) if queue is not None else None
@@ -381,12 +398,15 @@ def transact(world: World) -> None:
     if connection is None:
         return
     tags = _draw_tags(rng, connection) if rng.random() < (0.8 if connection.tags else 0.05) else []
-    names = rng.sample(QUEUES[:3], rng.choice([0, 1, 2, 3]))
+    inside = [INSIDE] if rng.random() < 0.7 else []
+    names = inside if connection.client.space else rng.sample((*QUEUES[:3], INSIDE), rng.choice([0, 1, 2, 3]))
     if rng.random() < 0.05:
-        names.append(rng.choice(["m", "nowhere"]))
+        names.append("nowhere" if connection.client.space else rng.choice(["m", "nowhere"]))
     names = [name for name in names if name not in world.options.pinned or rng.random() < 0.1]
     blocks = [_draw_block(world, name) for name in names if name in world.shadow.names or name == "nowhere"]
-    transaction = Transaction(_as_ranges(tags), blocks, _draw_writes(world))
+    transaction = Transaction(
+        _as_ranges(tags), blocks, _draw_writes(world, _INSIDE if connection.client.space else _TARGETS)
+    )
     if not refusal(world.shadow, connection.session, transaction):
         gone = set(tags)
         connection.tags = [tag for tag in connection.tags if tag not in gone]
@@ -396,16 +416,17 @@ def transact(world: World) -> None:
 
 def _draw_block(world: World, name: str) -> TransactedBlock:
     count = world.rng.choice([1, 1, 2, 5])
-    uids = world.draw_uids(name, count) if name in QUEUES else world.new_uids(count)
-    return "", name, count, block_of(uids, name in QUEUES and world.options.deduplicates(name))
+    known = name in world.options.settings
+    uids = world.draw_uids(name, count) if known else world.new_uids(count)
+    return "", name, count, block_of(uids, known and world.options.deduplicates(name))
 
 
-def _draw_writes(world: World) -> list[StateWrite]:
+def _draw_writes(world: World, names: Sequence[str]) -> list[StateWrite]:
     """Values for a group or two: some of what is there, some of what is not, some read too long ago."""
     rng = world.rng
     writes: dict[tuple[int, str], StateWrite] = {}
     for _ in range(rng.choice([0, 0, 1, 1, 3])):
-        queue = world.shadow.names.get(rng.choice(_TARGETS))
+        queue = world.shadow.names.get(rng.choice(names))
         if queue is not None:
             group, key = _draw_group(world, queue), rng.choice(["seen", "total"])
             version = group.state.get(key, (0, b""))[0]
@@ -422,9 +443,11 @@ def declare(world: World) -> None:
     connection = _connection(world)
     if connection is None:
         return
-    name = world.rng.choice(QUEUES)
+    name = world.rng.choice((INSIDE, IDLE) if connection.client.space else (*QUEUES, INSIDE, IDLE))
     settings = dict(world.options.settings[name])
     asked = Asked("queue_declare", -1, {"created": name not in world.shadow.names})
+    if name not in world.shadow.names:
+        asked.code = refusal_of_queue(world.shadow, name)
     if world.rng.random() < 0.2:
         settings["max_failures"] += 1 if name in world.shadow.names else 0
     if name in world.shadow.names and world.shadow.names[name].settings != parse_settings(settings):
@@ -433,7 +456,7 @@ def declare(world: World) -> None:
 
 
 def purge(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None or world.rng.random() < 0.5:
         return
     name = world.rng.choice([None, "", "billing"])
@@ -450,7 +473,7 @@ def purge(world: World) -> None:
 
 
 def cancel_scheduled(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     if not queue.scheduled or world.rng.random() < 0.1:
@@ -463,7 +486,7 @@ def cancel_scheduled(world: World) -> None:
 
 
 def peek_scheduled(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     first, count = world.rng.randint(0, queue.next_id + 1), world.rng.choice([1, 5, 100])
@@ -472,7 +495,7 @@ def peek_scheduled(world: World) -> None:
 
 
 def schedule_add(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(QUEUES))
+    connection, queue = _outside(world), world.shadow.names.get(world.rng.choice(QUEUES))
     name = world.rng.choice(_SCHEDULES)
     taken = [one.definition.name for one in world.shadow.recurring.values()]
     if connection is None or queue is None or name in taken or queue.name in world.options.pinned:
@@ -486,7 +509,7 @@ def schedule_add(world: World) -> None:
 
 
 def schedule_pause(world: World) -> None:
-    connection = _connection(world)
+    connection = _outside(world)
     if connection is not None and world.shadow.recurring:
         number = world.rng.choice(sorted(world.shadow.recurring))
         paused, name = world.rng.random() < 0.4, world.shadow.recurring[number].definition.name
@@ -494,7 +517,7 @@ def schedule_pause(world: World) -> None:
 
 
 def schedule_remove(world: World) -> None:
-    connection, name = _connection(world), world.rng.choice(_SCHEDULES)
+    connection, name = _outside(world), world.rng.choice(_SCHEDULES)
     if connection is not None:
         known = [one.definition.name for one in world.shadow.recurring.values()]
         connection.ask(Asked("schedule_remove", -1, code="" if name in known else "unknown-schedule"), {"name": name})
@@ -512,8 +535,28 @@ def keep_queues(world: World, connection: Connection) -> None:
         connection.alter(queue, {"expires_ms": 0})
 
 
+def administer(world: World) -> None:
+    """Declare the namespace, give it other limits, or take it away."""
+    connection, shadow = _outside(world), world.shadow
+    if connection is None:
+        return
+    if SPACE not in shadow.namespaces or world.rng.random() < 0.2:
+        asked = Asked("namespace_delete", -1, code=refusal_of_deletion(shadow))
+        if not connection.ask(asked, {"namespace": SPACE}) and world.rng.random() < 0.8:
+            connection.request("namespace_declare", namespace=SPACE, **world.options.limits)
+    else:
+        connection.ask(Asked("namespace_alter", -1), {"namespace": SPACE, **draw_limits(world.rng)})
+
+
+def open_namespace(world: World, connection: Connection) -> None:
+    """Let everyone in, and everything."""
+    if SPACE not in world.shadow.namespaces:
+        connection.request("namespace_declare", namespace=SPACE)
+    connection.request("namespace_alter", namespace=SPACE, max_queues=0, max_connections=0, max_bytes=0)
+
+
 def delete(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None or world.rng.random() < 0.5:
         return
     count = queue.open_count() + len(queue.scheduled)
@@ -529,11 +572,12 @@ def delete(world: World) -> None:
 def redrive(world: World) -> None:
     connection = _connection(world)
     if connection is not None:
-        connection.request("queue_redrive", queue=world.rng.choice(_TARGETS), limit=world.rng.choice([0, 0, 1, 3]))
+        queue = world.rng.choice(_INSIDE if connection.client.space else _TARGETS)
+        connection.request("queue_redrive", queue=queue, limit=world.rng.choice([0, 0, 1, 3]))
 
 
 def peek(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     offset = queue.first_offset + world.rng.randint(0, queue.next_offset - queue.first_offset + 2)
@@ -544,7 +588,7 @@ def peek(world: World) -> None:
 
 
 def find(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     arguments: dict[str, Any] = {
@@ -559,7 +603,7 @@ def find(world: World) -> None:
 
 
 def describe(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     world.probe.adopt()
@@ -574,7 +618,7 @@ def describe(world: World) -> None:
 
 
 def alter(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(QUEUES))
+    connection, queue = _pick(world, QUEUES)
     if connection is None or queue is None:
         return
     lease_ms, max_failures = world.rng.choice([300, 1000, 5000]), world.rng.choice([0, 1, 2, 5])
@@ -600,7 +644,7 @@ def alter_group(world: World) -> None:
 
 
 def transfer(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     rng, group = world.rng, _draw_group(world, queue)
@@ -609,13 +653,13 @@ def transfer(world: World) -> None:
     action = rng.choice(["cancel", "move", "redrive", "copy" if world.options.copies else "redrive"])
     arguments = {"queue": queue.name, "group": group.name, "action": action, "offsets": offsets}
     if action in ("move", "copy"):
-        arguments["target"] = rng.choice(["a", "c", "graveyard"])
+        arguments["target"] = rng.choice(["s/q.dead"] if connection.client.space else ["a", "c", "graveyard", INSIDE])
         world.history.copying = world.history.copying or action == "copy"
     connection.request("transfer", **arguments)
 
 
 def revoke(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     group = _draw_group(world, queue)
@@ -633,7 +677,7 @@ def revoke(world: World) -> None:
 
 
 def close_consumer(world: World) -> None:
-    connection, target = _connection(world), _connection(world)
+    connection, target = _outside(world), _connection(world)
     if connection is None or target is None or not target.consumers:
         return
     number = world.rng.choice(target.consumers)
@@ -652,7 +696,7 @@ def close_consumer(world: World) -> None:
 
 
 def declare_group(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is None or queue is None:
         return
     rng, name = world.rng, world.rng.choice(GROUPS)
@@ -688,7 +732,7 @@ def declare_group(world: World) -> None:
 
 
 def delete_group(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is not None and queue is not None and world.rng.random() < 0.5:
         group = _draw_group(world, queue)
         asked = Asked("group_delete", -1, {"deleted": len(group.messages)})
@@ -697,7 +741,7 @@ def delete_group(world: World) -> None:
 
 
 def pause(world: World) -> None:
-    connection, queue = _connection(world), world.shadow.names.get(world.rng.choice(_TARGETS))
+    connection, queue = _pick(world, _TARGETS)
     if connection is not None and queue is not None:
         group = world.rng.choice([None, _draw_group(world, queue).name])
         connection.request("queue_pause", queue=queue.name, group=group, paused=world.rng.random() < 0.3)

@@ -11,6 +11,8 @@ from tests.sim.bodies import SELECTOR, addresses_in, block_of, routed_block_of, 
 from tests.sim.exchanges import Way
 from tests.sim.judge import Expected
 from tests.sim.mail import replies_in
+from tests.sim.namespaces import PREFIX, check_told, refusal_of_session, said
+from tests.sim.options import SPACE
 from tests.sim.state import ShadowConsumer, ShadowGroup, ShadowQueue
 from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
@@ -24,6 +26,7 @@ from penstock.core.values import (
     SYNCED,
     WRITTEN,
     Refusal,
+    Refused,
 )
 from penstock.engine.interface import ConfirmEntry, DeliveryOut, ReplyIn, TagRange
 from penstock_client.wire.blocks import decode_routing
@@ -250,6 +253,8 @@ class Connection:
     def cancelled(self, consumer: int, refusal: Refusal) -> None:
         """The broker ended a consumer."""
         self._alive("cancelled")
+        if self.client.space:
+            check_told(refusal)
         self.world.trace(f"{self.client.name} < cancelled {consumer} {refusal.code}")
         if consumer in self.consumers:
             self.consumers.remove(consumer)
@@ -278,6 +283,8 @@ class Connection:
     def _answered(self, request: int, kind: str, answer: object) -> Asked:
         self._alive(kind)
         self.world.trace(f"{self.client.name} < {kind} {request} {answer}")
+        if self.client.space:
+            check_told(answer)
         asked = self.requests.pop(request, None)
         if asked is None:
             raise Violation("I20", f"request {request} was answered twice, or never made: {kind} {answer}")
@@ -298,7 +305,7 @@ class Connection:
         world.trace(f"{self.client.name} > {asked.command} {number} {arguments}")
         self.requests[number] = asked
         world.probe.last_position = -1
-        world.engine.request(self.session, number, asked.command, arguments)
+        world.engine.request(self.session, number, asked.command, said(arguments) if self.client.space else arguments)
         asked.position = world.probe.last_position
         return number not in self.refused
 
@@ -402,10 +409,11 @@ class Connection:
         world, probe = self.world, self.world.probe
         number = world.next_request()
         world.trace(f"{self.client.name} > transact {number} {transaction.acks} {transaction.writes}")
+        probe.look_at_memory()
         code = refusal(world.shadow, self.session, transaction)
         asked = self.requests[number] = Asked("transact", -1, code=code)
         probe.begin_transaction(number)
-        world.engine.transact(self.session, number, transaction)
+        world.engine.transact(self.session, number, self._said(transaction))
         stored, probe.transaction = list(probe.stored), 0
         probe.stored.clear()
         if code and probe.last_position >= 0:
@@ -415,6 +423,18 @@ class Connection:
             check_states(world.shadow, transaction.writes)
             asked.wanted, asked.position = {"placed": placed}, probe.last_position
         probe.adopt()
+
+    def _said(self, transaction: Transaction) -> Transaction:
+        if not self.client.space:
+            return transaction
+        blocks = [
+            (exchange, name.removeprefix(PREFIX), count, block) for exchange, name, count, block in transaction.blocks
+        ]
+        writes = [
+            (name.removeprefix(PREFIX), group, key, version, value)
+            for name, group, key, version, value in transaction.writes
+        ]
+        return Transaction(transaction.acks, blocks, writes)
 
     def _note_dropped(self, blocks: list[Sent], expected: Expected) -> None:
         """A re-send after a crash may drop them, and bury them, once more: their dead letters have no original."""
@@ -458,13 +478,28 @@ class Client:
         """Who waits for replies: addresses in the messages that were delivered, over all connections and boots."""
         self.connection: Connection | None = None
         self.resend = False
+        self.space = SPACE if number in world.options.insiders else ""
+        """The namespace that it connects to."""
+
+    def try_to_connect(self) -> None:
+        """Open a connection, or be refused as the namespace has it."""
+        code = refusal_of_session(self.world.shadow) if self.space else ""
+        try:
+            self.connect()
+        except Refused as refused:
+            self.connection = None
+            if refused.refusal.code != code:
+                raise Violation("I13", f"{self.name} was refused: {refused.refusal}, it must be {code!r}") from refused
+        else:
+            if code:
+                raise Violation("I13", f"{self.name} was let in, it had to be refused: {code}")
 
     def connect(self) -> Connection:
         """Open a connection and ask for the producer of before, if any."""
         connection = Connection(self, self.world)
         self.connection = connection
         self.world.trace(f"{self.name} connects")
-        connection.session = self.world.engine.open_session(connection, self.name)
+        connection.session = self.world.engine.open_session(connection, self.name, self.space)
         self.resend = bool(self.unconfirmed)
         if connection.request("producer_open", producer=self.producer):
             session = self.world.engine.broker.sessions[connection.session]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
+from tests.sim.namespaces import compare_namespaces
 from tests.sim.scheduled import check_counts
 from tests.sim.shadow import Shadow
 from tests.sim.state import Failed, Message, Place, ShadowGroup, ShadowQueue
@@ -29,6 +30,7 @@ def compare(broker: Broker, shadow: Shadow) -> None:
     _same("I18", "producers", sorted(broker.producers), sorted(shadow.producers))
     found = {number: one.values() for number, one in broker.recurrings.by_number.items()}
     _same("I18", "recurring schedules", found, {number: one.state() for number, one in shadow.recurring.items()})
+    compare_namespaces(broker, shadow)
     for number, queue in broker.queues.items():
         compare_queue(broker, queue, shadow.queues[number])
     compare_exchanges(broker, shadow)

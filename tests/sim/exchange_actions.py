@@ -19,7 +19,13 @@ def publish_through(world: World) -> None:
     """Publish a block through an exchange, which is there nearly always."""
     client = world.rng.choice(world.clients[1:])
     connection = client.connection
-    if connection is None or not connection.producer_known or client.resend or _window_is_full(world, client):
+    if (
+        connection is None
+        or client.space
+        or not connection.producer_known
+        or client.resend
+        or _window_is_full(world, client)
+    ):
         return
     rng = world.rng
     name = rng.choice(EXCHANGES)
@@ -118,7 +124,9 @@ def _window_is_full(world: World, client: Client) -> bool:
 
 
 def _connection(world: World) -> Connection | None:
-    return world.rng.choice(world.clients[1:]).connection
+    """One to the root, where the exchanges are."""
+    client = world.rng.choice(world.clients[1:])
+    return None if client.space else client.connection
 
 
 def _exchange(world: World) -> ShadowExchange | None:

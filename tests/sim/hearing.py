@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.sim import recurring
+from tests.sim import namespaces, recurring
 from tests.sim.shadow import Shadow
 from tests.sim.transacting import set_state
 from tests.sim.violation import Violation
@@ -22,6 +22,8 @@ from penstock.core.facts import (
     GroupDeclared,
     GroupDeleted,
     GroupStateSet,
+    NamespaceDeleted,
+    NamespaceSet,
     Paused,
     ProducerOpened,
     ProducersExpired,
@@ -54,6 +56,8 @@ def note_definition(shadow: Shadow, fact: Fact) -> int:
         case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
             _check_leads_somewhere(shadow, fact)
             shadow.exchanges.apply(fact)
+        case NamespaceSet() | NamespaceDeleted():
+            namespaces.apply(shadow, fact)
         case RecurringAdded() | RecurringRemoved() | RecurringPaused() | Fired():
             recurring.apply(shadow, fact)
     return 0

@@ -9,13 +9,24 @@ from unittest.mock import patch
 
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
-from penstock.core import delivery, dropping, intake, lifetimes, scheduling, settling, transacting
+from penstock.core import (
+    definitions,
+    delivery,
+    dropping,
+    intake,
+    lifetimes,
+    namespacing,
+    scheduling,
+    settling,
+    transacting,
+)
 from penstock.core.bounds import room
 from penstock.core.broker import Broker, Confirm, Delivery
 from penstock.core.dedup import DedupWindow
 from penstock.core.facts import Due, Fact, Fired, Overflowed, Repeated
 from penstock.core.group import Group
 from penstock.core.matching import Destination
+from penstock.core.namespaces import Namespace, Namespaces
 from penstock.core.operands import Fields
 from penstock.core.priorities import Lanes, Next
 from penstock.core.queue import Queue, Stream
@@ -30,6 +41,7 @@ from penstock.core.usage import Usage
 from penstock.core.values import ACK, REPLY_PREFIX, STORED
 from penstock.engine import recovery, replies
 from penstock.engine.backpressure import Backpressure
+from penstock.engine.chroot import ChrootSink
 from penstock.engine.engine import Commit, Engine
 from penstock.engine.housekeeping import Cycle, Housekeeping, Io
 from penstock.engine.recovery import Recovery as EngineRecovery
@@ -704,7 +716,71 @@ def bindings_of_ephemeral_queues_are_recorded() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def namespaces_let_everyone_in() -> Iterator[None]:
+    """Nobody counts connections."""
+    with patch.object(namespacing, "_check_room_for_session", lambda _: None):
+        yield
+
+
+@contextmanager
+def namespaces_take_any_number_of_queues() -> Iterator[None]:
+    """Nobody counts queues."""
+    with patch.object(definitions, "check_new_queue", namespacing.check_new_name):
+        yield
+
+
+@contextmanager
+def namespaces_store_anything() -> Iterator[None]:
+    """Nobody counts bytes."""
+    with patch.object(namespacing, "_is_full", lambda *_: False):
+        yield
+
+
+@contextmanager
+def bytes_of_a_namespace_are_never_counted_again() -> Iterator[None]:
+    """What consumers made room for stays refused."""
+    original = namespacing._is_full
+
+    def is_full(space: Namespace, now_ms: int) -> bool:
+        counted = space.counted_bytes
+        original(space, now_ms)
+        space.counted_bytes = max(counted, space.counted_bytes)
+        return space.counted_bytes >= space.settings.max_bytes
+
+    with patch.object(namespacing, "_is_full", is_full):
+        yield
+
+
+@contextmanager
+def namespaces_not_in_snapshots() -> Iterator[None]:
+    """A snapshot forgets which namespaces there are."""
+    with patch.object(Namespaces, "values", list):
+        yield
+
+
+@contextmanager
+def namespaces_go_though_they_are_used() -> Iterator[None]:
+    """A namespace is deleted with queues and connections in it."""
+    with patch.object(namespacing, "_counts", lambda *_: {}):
+        yield
+
+
+@contextmanager
+def full_names_are_told() -> Iterator[None]:
+    """Who is inside is told what is outside."""
+    with patch.object(ChrootSink, "_sentence", lambda _, text: text):
+        yield
+
+
 MUTANTS: Final = (
+    namespaces_let_everyone_in,
+    namespaces_take_any_number_of_queues,
+    namespaces_store_anything,
+    bytes_of_a_namespace_are_never_counted_again,
+    namespaces_not_in_snapshots,
+    namespaces_go_though_they_are_used,
+    full_names_are_told,
     publishing_is_no_use,
     unused_queues_stay,
     ephemeral_queues_stay,

@@ -10,6 +10,10 @@ from penstock.core.values import EXPIRED_FATES, MODES
 
 QUEUES = ("a", "b", "c", "m", "e")
 """``m`` is the memory queue, ``e`` the ephemeral one; the dead-letter queues appear by themselves."""
+SPACE = "s"
+INSIDE = "s/q"
+IDLE = "s/idle"
+"""The one namespace, the queue in it that is used, and one that is declared and deleted."""
 EXCHANGES = ("x", "y", "z")
 ROUTING_KEYS = ("", "a", "b.c", "a.b.c")
 PATTERNS = ("#", "*", "a.#", "#.c", "*.c", "a.*.c", "b.c", "#.b.#")
@@ -65,6 +69,10 @@ class Options:
     garbage_segments: int
     """How soon housekeeping cleans."""
     window_messages: int = 80
+    insiders: frozenset[int] = frozenset()
+    """Numbers of the clients that connect to the namespace."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """Of the namespace, when it is declared."""
     dead_letters: dict[str, Any] = field(default_factory=dict)
     """Of the dead-letter queues that the broker makes by itself."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -72,7 +80,7 @@ class Options:
 
     def deduplicates(self, queue: str) -> bool:
         """True when the messages of this queue are published with ids."""
-        return bool(self.settings[queue].get("dedup_window_ms"))
+        return bool(self.settings.get(queue, {}).get("dedup_window_ms"))
 
 
 def draw_options(rng: random.Random) -> Options:
@@ -113,9 +121,20 @@ def draw_options(rng: random.Random) -> Options:
         },
         exchanges={name: _draw_exchange(rng) for name in EXCHANGES},
         filtered=frozenset(name for name in GROUPS if name and rng.random() < 0.4),
-        settings={name: _draw_settings(rng, name) for name in QUEUES},
+        settings={name: _draw_settings(rng, name) for name in (*QUEUES, INSIDE, IDLE)},
+        insiders=frozenset(number for number in range(1, 5) if rng.random() < 0.3),
+        limits=draw_limits(rng),
         dead_letters=rng.choice([{}, {}, _DROPPING | {"max_messages": 1}, _DROPPING | {"max_messages": 4}]),
     )
+
+
+def draw_limits(rng: random.Random) -> dict[str, int]:
+    """Return limits of the namespace."""
+    return {
+        "max_queues": rng.choice([0, 0, 1, 2]),
+        "max_connections": rng.choice([0, 0, 1]),
+        "max_bytes": rng.choice([0, 0, 1, 400, 3000]),
+    }
 
 
 def _draw_settings(rng: random.Random, name: str) -> dict[str, Any]:
@@ -188,7 +207,7 @@ def draw_bounds(rng: random.Random, name: str) -> dict[str, Any]:
     bounds: dict[str, Any] = {}
     if rng.random() < 0.2:
         bounds["max_age_ms"] = rng.choice([1000, 20_000, 100_000])
-    if name == "c" or rng.random() < 0.5:
+    if name in ("c", INSIDE, IDLE) or rng.random() < 0.5:
         return bounds
     overflow = rng.choice(["backpressure", "reject", "drop_newest", "drop_oldest"])
     bounds |= {"max_messages": rng.choice([1, 4, 12]), "overflow": overflow}

@@ -355,10 +355,10 @@ class Probe:
 
     # -- sessions and turns --------------------------------------------------------------------------------------------
 
-    def open_session(self, sink: Sink, peer_name: str) -> int:
+    def open_session(self, sink: Sink, peer_name: str, namespace: str = "") -> int:
         """A session begins: a client's, or a redrive's."""
-        number = self._open_session(sink, peer_name)
-        self.shadow.sessions[number] = ShadowSession(number, peer_name)
+        number = self._open_session(sink, peer_name, namespace)
+        self.shadow.sessions[number] = ShadowSession(number, peer_name, namespace)
         self.outgoing[number] = deque()
         return number
 
@@ -379,6 +379,8 @@ class Probe:
         self.adopt()
         self.shadow.expire(now_ms)
         self.shadow.wake(now_ms)
+        if self.history.copying:
+            self._moved = None  # a copy that an operator made is of no original that has to end
         self._turn()
         self.adopt()
         self.cuts.check(self.engine.next_due_ms())
@@ -459,6 +461,7 @@ class Probe:
         for number, queue in self.engine.broker.queues.items():
             if not queue.settings.durable:
                 self.shadow.memory_bytes[number] = queue.log.live_bytes
+        self.shadow.space_bytes = sum(one.stored_bytes for one in self.engine.broker.namespaces.by_name.values())
 
     def _check_visible(self) -> None:
         for number, queue in self.shadow.queues.items():

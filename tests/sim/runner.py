@@ -16,7 +16,7 @@ from tests.sim.options import Options, draw_options
 from tests.sim.violation import Violation
 from tests.sim.world import World
 
-from penstock.core import broker, expiring, keyed, schedule, scheduling, sieve
+from penstock.core import broker, expiring, keyed, namespacing, schedule, scheduling, sieve
 from penstock.core.values import ACK, EPHEMERAL_NUMBERS_FROM
 from penstock.engine import deadletters, engine, finding, housekeeping, outbox, recurrence, sifting
 
@@ -71,6 +71,8 @@ def _small_limits(options: Options) -> Iterator[None]:
             (housekeeping, "LOG_BLOCKS", options.slice_messages),
             (recurrence, "FIRINGS_PER_TURN", options.slice_messages),
             (recurrence, "MISSED_MAX", 5),
+            (namespacing, "COUNT_MS", 0),
+            (namespacing, "RECOUNT_MS", 0),
         ):
             stack.enter_context(patch.object(module, name, value))
         yield
@@ -91,11 +93,12 @@ def _quiet(world: World) -> None:
     world.quiet = True
     world.fs.hook = None
     world.find_room()
+    first = world.clients[0]
+    actions.open_namespace(world, first.connection or first.connect())
     for client in world.clients[1:]:
         connection = client.connection or client.connect()
         for number in list(connection.consumers):
             actions.cancel_consumer(world, connection, number, release=False)
-    first = world.clients[0]
     actions.resume_all(world, first.connection or first.connect())
     actions.remove_schedules(world, first.connection or first.connect())
     actions.keep_queues(world, first.connection or first.connect())

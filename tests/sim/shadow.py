@@ -15,6 +15,7 @@ from tests.sim.bodies import is_selected, uids_of, view_of
 from tests.sim.dropping import check_dropped, is_full_for
 from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded, next_block
+from tests.sim.namespaces import PREFIX, refusal_of_publish
 from tests.sim.recurring import ShadowRecurring
 from tests.sim.scheduled import check_parts, dues_of, scheduled
 from tests.sim.state import (
@@ -36,11 +37,13 @@ from tests.sim.violation import Violation
 from penstock.core.broker import Delivery
 from penstock.core.facts import (
     PUBLISHED_HEADER_BYTES,
+    SCHEDULED_HEADER_BYTES,
     Declared,
     Discarded,
     Expired,
     GroupDeclared,
     GroupDeleted,
+    NamespaceSet,
     Paused,
     Published,
     PublishedTo,
@@ -85,6 +88,9 @@ class Shadow:
         self.producers: dict[int, int] = {}
         self.sessions: dict[int, ShadowSession] = {}
         self.recurring: dict[int, ShadowRecurring] = {}
+        self.namespaces: dict[str, NamespaceSet] = {}
+        self.space_bytes = 0
+        """What is stored in the namespace: looked up before a publish."""
         self.storage_full = False
         self.copied: Stored | None = None
         """In a replay: the broker's own copy of a message whose original ends with the next fact about it."""
@@ -273,7 +279,9 @@ class Shadow:
         if first <= stream.last:
             whole = first + count - 1 <= stream.last and first in stream.offsets
             return "" if whole else "sequence-order"
-        return "disk-full" if self.storage_full and queue.settings.durable else ""
+        if self.storage_full and queue.settings.durable:
+            return "disk-full"
+        return refusal_of_publish(self, queue)
 
     def _scheduled(
         self,
@@ -293,6 +301,8 @@ class Shadow:
             parts.append((position, fact))
             scheduled(queue, fact, position, uids_of(fact.block))
             self.producers[producer] = fact.time_ms
+            if queue.name.startswith(PREFIX):
+                self.space_bytes += len(fact.block) + SCHEDULED_HEADER_BYTES
         check_parts(parts, dues, first_id)
         uids = tuple(uid for _, fact in parts for uid in uids_of(fact.block))
         if uids != uids_of(block):
@@ -342,6 +352,8 @@ class Shadow:
                 group.add(stored)
         queue.next_offset += len(uids)
         queue.blocks.append(Block(first, queue.next_offset, block_bytes + PUBLISHED_HEADER_BYTES))
+        if queue.name.startswith(PREFIX):
+            self.space_bytes += block_bytes + PUBLISHED_HEADER_BYTES
         if not queue.settings.durable:
             self.memory_bytes[queue.number] = (
                 self.memory_bytes.get(queue.number, 0) + block_bytes + PUBLISHED_HEADER_BYTES

@@ -463,6 +463,7 @@ class ShadowSession:
 
     number: int
     name: str
+    namespace: str = ""
     producer: int = 0
     marks_started: bool = False
     next_tag: int = 1

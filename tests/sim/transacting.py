@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tests.sim.bodies import id_of, uids_of
 from tests.sim.dropping import check_dropped, is_full_for
 from tests.sim.judge import Recorded
+from tests.sim.namespaces import refusal_of_publish
 from tests.sim.shadow import Shadow
 from tests.sim.state import NotedId, ShadowGroup, ShadowQueue
 from tests.sim.violation import Violation
@@ -36,7 +37,12 @@ def _refusal_of_full_queues(shadow: Shadow, blocks: Sequence[TransactedBlock]) -
     counts: Counter[str] = Counter()
     for _, name, count, _ in blocks:
         counts[name] += count
-    return "queue-full" if any(is_full_for(shadow.names[name], count) for name, count in counts.items()) else ""
+    codes = (
+        refusal_of_publish(shadow, shadow.names[name])
+        or ("queue-full" if is_full_for(shadow.names[name], count) else "")
+        for name, count in counts.items()
+    )
+    return next(filter(None, codes), "")
 
 
 def _refusal_of_blocks(shadow: Shadow, blocks: Sequence[TransactedBlock]) -> str:

@@ -13,7 +13,8 @@ from tests.sim.disk import Crashed, Loss, SimFileSystem
 from tests.sim.faults import Faults
 from tests.sim.history import History
 from tests.sim.judge import Expected
-from tests.sim.options import EXCHANGES, QUEUES, Options
+from tests.sim.namespaces import refusal_of_queue
+from tests.sim.options import EXCHANGES, INSIDE, QUEUES, SPACE, Options
 from tests.sim.probe import Probe
 from tests.sim.recovering import recover
 from tests.sim.rot import check_rot
@@ -368,9 +369,12 @@ class World:
 
     def ensure_declared(self, connection: Connection, name: str) -> None:
         """Declare a queue if it does not exist."""
-        if name not in self.shadow.names and name in QUEUES:
+        if name == INSIDE and SPACE not in self.shadow.namespaces:
+            connection.request("namespace_declare", namespace=SPACE, **self.options.limits)
+        if name not in self.shadow.names and name in (*QUEUES, INSIDE):
             settings = self.options.settings[name] | ({"expires_ms": 0} if self.quiet else {})
-            connection.declare(Asked("queue_declare", -1), name, settings)
+            code = refusal_of_queue(self.shadow, name)
+            connection.declare(Asked("queue_declare", -1, code=code), name, settings)
 
     def ensure_exchange(self, connection: Connection, name: str) -> None:
         """Declare an exchange if it does not exist."""

@@ -27,12 +27,13 @@ def list_connections(url: Url = DEFAULT_URL, json: Json = False) -> None:
         for info in infos:
             output.print_json(info._asdict())
         return
-    columns = ("session", "name", "connected for", "consumers", "leased", "routes", "producer")
-    rows = [
-        (i.session, i.name, output.duration_text(int(i.age * 1000)), i.consumers, i.leased, i.routes, i.producer)
-        for i in infos
-    ]
+    columns = ("session", "name", "namespace", "connected for", "consumers", "leased", "routes", "producer")
+    rows = [(i.session, i.name, i.namespace, _age(i.age), i.consumers, i.leased, i.routes, i.producer) for i in infos]
     output.print_table(columns, rows)
+
+
+def _age(age_s: float) -> str:
+    return output.duration_text(int(age_s * 1000))
 
 
 @app.command(epilog="Example: penstock connection close 17 --yes")

@@ -1,4 +1,5 @@
-"""The definitions of a broker as values and as TOML: queues, their groups, exchanges, bindings, recurring schedules.
+"""The definitions of a broker as values and as TOML: namespaces, queues, their groups, exchanges, bindings, recurring
+schedules.
 
 A file says everything about what it names: a setting that is left out has its default. What it does not name is left
 alone.
@@ -20,6 +21,7 @@ from penstock.core.exchange_settings import (
     check_exchange_name,
     parse_exchange_settings,
 )
+from penstock.core.namespaces import NamespaceSettings, check_namespace_name, parse_namespace_settings
 from penstock.core.recurring import MISSED
 from penstock.core.values import GroupSettings, QueueSettings, Refused, check_name, parse_group_settings, parse_settings
 from penstock.cron import CronCalendar
@@ -71,10 +73,13 @@ class Definitions(NamedTuple):
     exchanges: dict[str, Exchange]
     schedules: dict[str, Settings]
     """``block`` is the message that each publishes, as a producer would send it."""
+    namespaces: dict[str, Settings]
+    """The limits of each."""
 
 
 QUEUE_DEFAULTS: Final = QueueSettings().as_map()
 GROUP_DEFAULTS: Final = GroupSettings().as_map()
+NAMESPACE_DEFAULTS: Final = NamespaceSettings().as_map()
 SCHEDULE_DEFAULTS: Final = {"time_zone": "UTC", "missed": "once"}
 _SCHEDULE_NAMES: Final = frozenset({"cron", "queue", "time_zone", "missed"})
 _MESSAGE_NAMES: Final = frozenset({"body", "key", "headers", "block"})
@@ -96,7 +101,9 @@ def write(definitions: Definitions) -> str:
         if exchange.bindings:
             exchanges[name]["bindings"] = [_binding_table(binding) for binding in sorted(exchange.bindings, key=str)]
     schedules = {name: _schedule_table(schedule) for name, schedule in sorted(definitions.schedules.items())}
-    return tomli_w.dumps({"queues": queues, "exchanges": exchanges, "schedules": schedules})
+    namespaces = {name: _given(limits, NAMESPACE_DEFAULTS) for name, limits in sorted(definitions.namespaces.items())}
+    first = {"namespaces": namespaces} if namespaces else {}
+    return tomli_w.dumps(first | {"queues": queues, "exchanges": exchanges, "schedules": schedules})
 
 
 def _binding_table(binding: Binding) -> Settings:
@@ -141,13 +148,21 @@ def read(text: str, source: str) -> Definitions:
         raise CommandError(ExitCode.DATA, f"{source} is no TOML: {error}") from error
     unknown = sorted(raw.keys() - set(Definitions._fields))
     if unknown:
-        raise CommandError(
-            ExitCode.DATA, f"{source}: there is no table {unknown[0]!r}", "There are queues, exchanges, schedules."
-        )
+        known = f"There are {', '.join(Definitions._fields)}."
+        raise CommandError(ExitCode.DATA, f"{source}: there is no table {unknown[0]!r}", known)
     queues = {name: _read_queue(source, name, table) for name, table in _tables(source, "queues", raw)}
     exchanges = {name: _read_exchange(source, name, table) for name, table in _tables(source, "exchanges", raw)}
     schedules = {name: _read_schedule(source, name, table) for name, table in _tables(source, "schedules", raw)}
-    return Definitions(queues, exchanges, schedules)
+    namespaces = {
+        name: _checked(source, f"namespaces.{name}", _namespace_settings, (name, table)).as_map()
+        for name, table in _tables(source, "namespaces", raw)
+    }
+    return Definitions(queues, exchanges, schedules, namespaces)
+
+
+def _namespace_settings(named: tuple[str, Settings]) -> NamespaceSettings:
+    check_namespace_name(named[0])
+    return parse_namespace_settings(named[1])
 
 
 def _tables(source: str, where: str, raw: Settings) -> list[tuple[str, Settings]]:

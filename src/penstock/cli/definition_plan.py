@@ -3,7 +3,16 @@
 from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple
 
-from penstock.cli.definition_file import GROUP_DEFAULTS, QUEUE_DEFAULTS, Binding, Definitions, Exchange, Queue, Settings
+from penstock.cli.definition_file import (
+    GROUP_DEFAULTS,
+    NAMESPACE_DEFAULTS,
+    QUEUE_DEFAULTS,
+    Binding,
+    Definitions,
+    Exchange,
+    Queue,
+    Settings,
+)
 from penstock.core.exchange_settings import ExchangeSettings
 from penstock.core.values import ALTERABLE, GROUP_ALTERABLE
 from penstock_client.wire.frames import FrameType
@@ -34,6 +43,8 @@ def plan(live: Definitions, wanted: Definitions, *, prune: bool) -> list[Change]
     With ``prune`` what the file does not name goes, except the dead-letter queues of what it does name.
     """
     changes: list[Change] = []
+    for name, limits in wanted.namespaces.items():
+        changes += _plan_namespace(name, live.namespaces.get(name), limits)
     for name, queue in wanted.queues.items():
         changes += _plan_queue(name, live.queues.get(name), queue)
     for name, exchange in wanted.exchanges.items():
@@ -46,6 +57,14 @@ def plan(live: Definitions, wanted: Definitions, *, prune: bool) -> list[Change]
     for name, schedule in wanted.schedules.items():
         changes += _plan_schedule(name, live.schedules.get(name), schedule)
     return changes + (list(_pruned(live, wanted)) if prune else [])
+
+
+def _plan_namespace(name: str, live: Settings | None, wanted: Settings) -> Iterator[Change]:
+    what, named = f"namespace {name!r}", {"namespace": name}
+    if live is None:
+        yield _create(what, FrameType.NAMESPACE_DECLARE, named, wanted, NAMESPACE_DEFAULTS)
+    else:
+        yield from _alter(what, FrameType.NAMESPACE_ALTER, named, live, wanted, NAMESPACE_DEFAULTS)
 
 
 def _plan_queue(name: str, live: Queue | None, wanted: Queue) -> Iterator[Change]:
@@ -139,3 +158,5 @@ def _pruned(live: Definitions, wanted: Definitions) -> Iterator[Change]:
         for group in sorted(queue.groups.keys() - wanted.queues[name].groups.keys()):
             detail, arguments = "with all that it is not done with", {"queue": name, "group": group}
             yield Change(DELETE, f"group {group!r} of queue {name!r}", detail, FrameType.GROUP_DELETE, arguments)
+    for name in sorted(live.namespaces.keys() - wanted.namespaces.keys()):
+        yield Change(DELETE, f"namespace {name!r}", "if it is empty", FrameType.NAMESPACE_DELETE, {"namespace": name})

@@ -90,6 +90,7 @@ async def read_live(client: "Client") -> "Definitions":
     """Ask the broker for everything that it has."""
     from penstock.cli.definition_file import (
         GROUP_DEFAULTS,
+        NAMESPACE_DEFAULTS,
         QUEUE_DEFAULTS,
         Binding,
         Definitions,
@@ -114,7 +115,9 @@ async def read_live(client: "Client") -> "Definitions":
         exchanges[exchange.name] = Exchange(settings, bindings)
     names = ("cron", "time_zone", "queue", "missed", "block")
     schedules = {one.name: {name: one.raw[name] for name in names} for one in await client.schedules()}
-    return Definitions(queues, exchanges, schedules)
+    known = [] if client.namespace_name else await client.namespaces()
+    namespaces = {one.name: {name: getattr(one, name) for name in NAMESPACE_DEFAULTS} for one in known}
+    return Definitions(queues, exchanges, schedules, namespaces)
 
 
 def _read(file: str) -> "Definitions":

@@ -80,6 +80,9 @@ _EXITS: Final[dict[ErrorCode, tuple[ExitCode, str]]] = {
     ErrorCode.DISK_FULL: (ExitCode.TEMPORARY, "Free space on the broker's disk; it goes on by itself."),
     ErrorCode.MEMORY_FULL: (ExitCode.TEMPORARY, "It goes on by itself when consumers have made room."),
     ErrorCode.QUEUE_FULL: (ExitCode.TEMPORARY, "Publish again when consumers have made room."),
+    ErrorCode.UNKNOWN_NAMESPACE: (ExitCode.NO_INPUT, 'See "penstock namespace list".'),
+    ErrorCode.NAMESPACE_FULL: (ExitCode.TEMPORARY, ""),
+    ErrorCode.NAMESPACE_IN_USE: (ExitCode.TEMPORARY, ""),
     ErrorCode.LIMIT_REACHED: (ExitCode.TEMPORARY, ""),
     ErrorCode.UNKNOWN_CONSUMER: (ExitCode.NO_INPUT, 'See "penstock consumer list".'),
     ErrorCode.UNKNOWN_EXCHANGE: (

@@ -17,6 +17,7 @@ from penstock.cli import (
     definitions,
     exchange,
     group,
+    namespace,
     publish,
     queue,
     request,
@@ -61,6 +62,7 @@ app.add_typer(connection.app, name="connection")
 app.add_typer(consumer.app, name="consumer")
 app.add_typer(exchange.app, name="exchange")
 app.add_typer(schedule.app, name="schedule")
+app.add_typer(namespace.app, name="namespace")
 app.add_typer(definitions.app, name="definitions")
 publish.register(app)
 consume.register(app)

@@ -13,7 +13,13 @@ DEFAULT_URL: Final = "penstock://127.0.0.1:7419"
 
 Url = Annotated[
     str,
-    typer.Option("--url", envvar="PENSTOCK_URL", help="The broker.", metavar="URL", rich_help_panel="Connection"),
+    typer.Option(
+        "--url",
+        envvar="PENSTOCK_URL",
+        help="The broker, and a namespace of it if you like: penstock://HOST:PORT/NAMESPACE.",
+        metavar="URL",
+        rich_help_panel="Connection",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Where = Annotated[

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from penstock.cli import output
+from penstock.cli.namespace import uses
 from penstock.cli.options import DEFAULT_URL, Json, Url
 from penstock.cli.session import run_with_client
 
@@ -27,10 +28,15 @@ def status(url: Url = DEFAULT_URL, json: Json = False) -> None:
     if json:
         output.print_json(facts)
     else:
-        alarms = facts.pop("alarms")
+        alarms, namespaces = facts.pop("alarms"), facts.pop("namespaces", ())
         rows = [(_label(name), _shown(name, value)) for name, value in facts.items()]
+        rows += [(f"namespace {info['namespace']}", _uses(info)) for info in namespaces]
         rows += [("alarm", f"{output.printable(one['queue'])}: {output.alarm_text(one)}") for one in alarms]
         output.print_facts(rows)
+
+
+def _uses(info: dict[str, Any]) -> str:
+    return ", ".join(f"{what} {use}" for what, use in uses(info))
 
 
 def _label(name: str) -> str:

@@ -11,6 +11,7 @@ from penstock.core.exchanges import Binding, Exchange
 from penstock.core.facts import Bound, ExchangeDeclared, ExchangeDeleted, ExchangeFact, Unbound
 from penstock.core.hashring import WEIGHTS_MAX
 from penstock.core.matching import QUEUE, Destination
+from penstock.core.namespacing import check_new_name, check_together
 from penstock.core.routing import leads_to
 from penstock.core.values import Refused, check_name
 
@@ -36,6 +37,9 @@ def declare_exchange(
         if differences:
             raise Refused("settings-differ", f"exchange {name!r} exists with other settings: {differences} there")
         return exchange, False
+    check_new_name(broker, name)
+    if settings.alternate is not None:
+        check_together(name, settings.alternate, "the alternate exchange", "bad-setting")
     if len(broker.exchanges.by_number) >= exchanges_max:
         raise Refused("limit-reached", f"there are {exchanges_max} exchanges already (limits.exchanges_max)")
     number = broker.next_number
@@ -71,6 +75,7 @@ def bind(
     cycle = to_exchange and leads_to(broker, broker.exchanges.by_number[destination.number], exchange)
     if binding in exchange.bindings:
         return BindOutcome(False, cycle)
+    check_together(exchange.name, _name_of(broker, destination), "a binding", "bad-binding")
     if broker.exchanges.binding_count >= bindings_max:
         raise Refused("limit-reached", f"there are {bindings_max} bindings already (limits.bindings_max)")
     if exchange.settings.type == CONSISTENT_HASH:
@@ -118,14 +123,17 @@ def list_bindings(broker: Broker, exchange: Exchange, start: int, limit: int) ->
 
 
 def _describe_binding(broker: Broker, binding: Binding) -> dict[str, Any]:
-    kind, number = binding.destination
-    found = broker.queues if kind == QUEUE else broker.exchanges.by_number
     return {
-        "kind": kind,
-        "destination": found[number].name,
+        "kind": binding.destination.kind,
+        "destination": _name_of(broker, binding.destination),
         "routing_key": binding.routing_key,
         "arguments": binding.values(),
     }
+
+
+def _name_of(broker: Broker, destination: Destination) -> str:
+    found = broker.queues if destination.kind == QUEUE else broker.exchanges.by_number
+    return found[destination.number].name
 
 
 def _binding(exchange: Exchange, destination: Destination, routing_key: Any, arguments: Any) -> Binding:

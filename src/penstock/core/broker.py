@@ -41,6 +41,8 @@ from penstock.core.facts import (
     Leased,
     Moved,
     MovedTo,
+    NamespaceDeleted,
+    NamespaceSet,
     Noted,
     Overflowed,
     Paused,
@@ -58,6 +60,7 @@ from penstock.core.facts import (
 from penstock.core.group import Group
 from penstock.core.log import BlockRef, QueueLog
 from penstock.core.matching import Destination, MessageView
+from penstock.core.namespaces import Namespaces
 from penstock.core.queue import SCHEDULED_MARK, Queue
 from penstock.core.recurring import Recurrings
 from penstock.core.schedule import Entry, Schedule
@@ -102,8 +105,10 @@ class BlockReader(Protocol):
         """Return what routing may look at of each message, None when that cannot be decoded."""
         ...
 
-    def came_by(self, block: bytes, exchange: str, routing_key: str) -> bytes | None:
-        """Return the block with this exchange and routing key in its routing column, None when it names others."""
+    def came_by(self, block: bytes, exchange: str, routing_key: str, kept_as: str) -> bytes | None:
+        """Return the block with the way it came in its routing column, None when it names another one. What its
+        producer calls ``exchange`` is ``kept_as`` in its namespace.
+        """
         ...
 
     def dead_letters(self, block: bytes, start: int, stop: int, provenance: dict[str, Any]) -> bytes:
@@ -175,7 +180,7 @@ class Broker:
         self.boot_epoch = boot_epoch
         self.queues: dict[int, Queue] = {}
         self.names: dict[str, Queue] = {}
-        self.exchanges = Exchanges()
+        self.exchanges, self.namespaces = Exchanges(), Namespaces()
         self.producers: dict[int, int] = {}
         """Producer id to the time of its last publish, ms."""
         self.next_number = self.next_producer = 1
@@ -297,11 +302,10 @@ class Broker:
             case Paused():
                 owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
                 owner.paused = fact.paused
-            case ProducerOpened():
-                self.producers[fact.producer] = fact.time_ms
-                self.next_producer = max(self.next_producer, fact.producer + 1)
-            case ProducersExpired():
-                self._apply_expired(fact)
+            case ProducerOpened() | ProducersExpired():
+                self._apply_producers(fact)
+            case NamespaceSet() | NamespaceDeleted():
+                self.namespaces.apply(fact, self.queues.values())
             case ExchangeDeclared() | ExchangeDeleted() | Bound() | Unbound():
                 self.exchanges.apply(fact)
                 self.next_number = max(self.next_number, fact.exchange + 1)
@@ -512,6 +516,7 @@ class Broker:
         self.queues[fact.queue] = queue
         self.names[fact.name] = queue
         self._watch(queue)
+        self.namespaces.take_in(queue)
         self._note_number(max(fact.queue, fact.group))
         self._watch_use(queue)
 
@@ -541,6 +546,8 @@ class Broker:
         del self.names[queue.name]
         self.watched_queues.pop(queue, None)
         queue.deleted = True
+        if queue.space is not None:
+            queue.space.let_go(queue)
         for group in queue.groups.values():
             group.deleted = True
         self.orphans += queue.markers.values()
@@ -567,7 +574,11 @@ class Broker:
             stream.skip(fact.first_sequence, fact.message_count)
             queue.dropped_newest += fact.message_count
 
-    def _apply_expired(self, fact: ProducersExpired) -> None:
+    def _apply_producers(self, fact: ProducerOpened | ProducersExpired) -> None:
+        if isinstance(fact, ProducerOpened):
+            self.producers[fact.producer] = fact.time_ms
+            self.next_producer = max(self.next_producer, fact.producer + 1)
+            return
         for producer in fact.producers:
             self.producers.pop(producer, None)
         gone = set(fact.producers)

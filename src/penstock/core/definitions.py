@@ -11,6 +11,7 @@ from penstock.core.broker import Broker
 from penstock.core.facts import Altered, Declared, Discarded, ProducerOpened, ProducersExpired
 from penstock.core.group import Group
 from penstock.core.lifetimes import remove_queue
+from penstock.core.namespacing import check_new_queue, check_together
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import (
@@ -35,8 +36,13 @@ def find_queue(broker: Broker, name: Any) -> Queue:
     return queue
 
 
-def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, queues_max: int) -> tuple[Queue, bool]:
-    """Return the queue and whether it is new. Raises Refused: settings-differ names every difference."""
+def declare(
+    broker: Broker, name: str, settings: QueueSettings, now_ms: int, queues_max: int, *, automatic: bool = False
+) -> tuple[Queue, bool]:
+    """Return the queue and whether it is new. Raises Refused: settings-differ names every difference.
+
+    ``automatic``: the broker itself needs it, whatever the limits of its namespace say.
+    """
     queue = broker.names.get(check_name(name))
     if queue is not None:
         different = differences(settings.as_map(), queue.settings.as_map())
@@ -46,8 +52,9 @@ def declare(broker: Broker, name: str, settings: QueueSettings, now_ms: int, que
         return queue, False
     if len(broker.queues) >= queues_max:
         raise Refused("limit-reached", f"there are {queues_max} queues already (limits.queues_max)")
-    _check_dead_letters_survive(broker, name, settings)
-    _check_dead_letters_end(broker, name, settings)
+    if not automatic:
+        check_new_queue(broker, name)
+    _check_dead_letters(broker, name, settings)
     number, group_number = _new_numbers(broker, settings)
     broker.emit(not settings.ephemeral, Declared(number, group_number, name, settings, now_ms))
     return broker.names[name], True
@@ -58,6 +65,13 @@ def _new_numbers(broker: Broker, settings: QueueSettings) -> tuple[int, int]:
     if settings.ephemeral:
         return broker.new_ephemeral_number(), broker.new_ephemeral_number()
     return broker.next_number, broker.next_number + 1
+
+
+def _check_dead_letters(broker: Broker, name: str, settings: QueueSettings) -> None:
+    if settings.dead_letter is not None:
+        check_together(name, settings.dead_letter, "the dead letters", "bad-setting")
+    _check_dead_letters_survive(broker, name, settings)
+    _check_dead_letters_end(broker, name, settings)
 
 
 def _check_dead_letters_survive(broker: Broker, name: str, settings: QueueSettings) -> None:
@@ -119,8 +133,7 @@ def alter(broker: Broker, queue: Queue, changes: dict[str, Any], now_ms: int) ->
     settings = parse_settings({**queue.settings.as_map(), **changes})
     if settings.dead_letter == f"{queue.name}.dead":
         settings = replace(settings, dead_letter=None)
-    _check_dead_letters_survive(broker, queue.name, settings)
-    _check_dead_letters_end(broker, queue.name, settings)
+    _check_dead_letters(broker, queue.name, settings)
     changed = changes_between(queue.settings.as_map(), settings.as_map())
     if changed:
         broker.emit(not settings.ephemeral, Altered(queue.number, settings, now_ms))

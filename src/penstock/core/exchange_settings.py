@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, Final
 
 from penstock.core.hashring import WEIGHT_MAX
+from penstock.core.names import local_name
 from penstock.core.topics import ANY_WORDS, ONE_WORD, words_of
 from penstock.core.values import NAME_BYTES_MAX, Refused, check_name
 
@@ -99,7 +100,7 @@ def check_exchange_name(name: Any) -> str:
     """Return a name that an exchange may have, or raise Refused (bad-name)."""
     if name == "":
         raise Refused("bad-name", "the default exchange is there by itself: it is not declared, bound or deleted")
-    if check_name(name).startswith(RESERVED_PREFIX):
+    if local_name(check_name(name)).startswith(RESERVED_PREFIX):
         raise Refused("bad-name", f"names that begin with {RESERVED_PREFIX!r} are reserved: {name!r}")
     return str(name)
 

@@ -74,6 +74,8 @@ EXCHANGE_DELETED: Final = 25
 BOUND: Final = 26
 UNBOUND: Final = 27
 GROUP_STATE: Final = 60
+NAMESPACE_SET: Final = 64
+NAMESPACE_DELETED: Final = 65
 ALTERED: Final = 46
 GROUP_ALTERED: Final = 47
 
@@ -509,6 +511,22 @@ class Unbound(NamedTuple):
     arguments: str
 
 
+class NamespaceSet(NamedTuple):
+    """A namespace has these limits from now on; it came to be if it was not there."""
+
+    name: str
+    max_queues: int
+    max_connections: int
+    max_bytes: int
+    created_at_ms: int
+
+
+class NamespaceDeleted(NamedTuple):
+    """A namespace is gone; nothing was in it."""
+
+    name: str
+
+
 ExchangeFact = ExchangeDeclared | ExchangeDeleted | Bound | Unbound
 Stored = Published | Moved | Scheduled | ScheduledMoved | DueMoved
 """The facts that hold a block of one queue."""
@@ -544,6 +562,8 @@ Fact = (
     | Fired
     | ProducerOpened
     | ProducersExpired
+    | NamespaceSet
+    | NamespaceDeleted
     | ExchangeFact
 )
 STORED: Final = (Published, Moved, Scheduled, ScheduledMoved, DueMoved)
@@ -720,6 +740,8 @@ DefinitionFact = (
     | Paused
     | ProducerOpened
     | ProducersExpired
+    | NamespaceSet
+    | NamespaceDeleted
     | ExchangeFact
     | RecurringFact
 )
@@ -742,6 +764,8 @@ _JSON_FACTS: Final[dict[int, type[DefinitionFact]]] = {
     RECURRING_REMOVED: RecurringRemoved,
     RECURRING_PAUSED: RecurringPaused,
     FIRED: Fired,
+    NAMESPACE_SET: NamespaceSet,
+    NAMESPACE_DELETED: NamespaceDeleted,
 }
 _JSON_KINDS: Final = {fact: kind for kind, fact in _JSON_FACTS.items()}
 

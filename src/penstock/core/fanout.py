@@ -24,6 +24,8 @@ from penstock.core.dropping import drop_oldest
 from penstock.core.exchange_settings import check_routing_key
 from penstock.core.exchanges import Exchange, ExchangeStream
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, PublishedTo
+from penstock.core.names import local_name
+from penstock.core.namespacing import stop_code
 from penstock.core.queue import Queue, Stream
 from penstock.core.routing import Plan, plan_for, plan_of
 from penstock.core.session import Route, Session
@@ -51,8 +53,8 @@ class ExchangeRoute(Route):
 
     __slots__ = ("mandatory", "plan", "source", "version")
 
-    def __init__(self, exchange: Exchange, routing_key: str, mandatory: bool) -> None:
-        super().__init__(exchange.name, routing_key, NOWHERE, _NO_STREAM)
+    def __init__(self, exchange: Exchange, said: str, routing_key: str, mandatory: bool) -> None:
+        super().__init__(said, routing_key, exchange.name, NOWHERE, _NO_STREAM)
         self.source = exchange
         self.mandatory = mandatory
         self.plan = Plan(())
@@ -81,7 +83,7 @@ def open_exchange_route(
     """Have route ``number`` of a session lead through an exchange. Raises Refused (unknown-exchange, bad-binding)."""
     session.check_route(number, routes_max)
     source = find_exchange(broker, exchange)
-    session.routes[number] = ExchangeRoute(source, check_routing_key(routing_key), mandatory)
+    session.routes[number] = ExchangeRoute(source, session.said(exchange), check_routing_key(routing_key), mandatory)
     return source
 
 
@@ -111,7 +113,7 @@ class _Publish:
     def confirms(self) -> list[Confirm]:
         route, exchanges = self._route, self._broker.exchanges
         if route.source.deleted:
-            found = exchanges.names.get(route.exchange)
+            found = exchanges.names.get(route.name)
             if found is None:
                 return [self._refused("unknown-exchange")]
             route.source, route.version = found, 0
@@ -120,7 +122,8 @@ class _Publish:
             return list(self._again(stream))
         if self._broker.stops_producers:
             return [self._refused(self._broker.stop_code(durable=True))]
-        block = self._broker.block_reader.came_by(self._block, route.exchange, route.routing_key)
+        kept_as = local_name(route.name)
+        block = self._broker.block_reader.came_by(self._block, route.exchange, route.routing_key, kept_as)
         parts = self._parts(block) if block is not None else None
         if block is None or parts is None:
             return [self._refused("bad-block")]
@@ -165,6 +168,8 @@ class _Publish:
         if len(queues) > FANOUT_QUEUES_MAX or len(queues) * len(self._block) > FANOUT_BYTES_MAX:
             return "limit-reached"
         size_bytes = (len(self._block) + PUBLISHED_HEADER_BYTES) * count // self._count
+        if code := stop_code(queues[0], self._now_ms):  # all of them are in the namespace of the exchange
+            return code
         return "queue-full" if any(is_full_for(queue, count, size_bytes) for queue in queues) else ""
 
     def _store(self, part: _Part) -> Confirm:

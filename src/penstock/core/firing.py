@@ -8,6 +8,7 @@ from penstock.core.bounds import is_overrun
 from penstock.core.broker import Broker
 from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
 from penstock.core.intake import look_at_bounds
+from penstock.core.namespacing import check_new_name, check_together
 from penstock.core.recurring import Recurring
 from penstock.core.storing import append_internal
 from penstock.core.values import Refused, check_name
@@ -34,6 +35,8 @@ def add(broker: Broker, definition: dict[str, Any], next_ms: int, now_ms: int) -
                 "settings-differ", f"schedule {name!r} exists with another {', '.join(differing)}; remove it first"
             )
         return False
+    check_new_name(broker, name)
+    check_together(name, definition["queue"], "the queue of schedule", "bad-setting")
     if definition["queue"] not in broker.names:
         check_name(definition["queue"])
         raise Refused("unknown-queue", f"there is no queue {definition['queue']!r}; declare it first")

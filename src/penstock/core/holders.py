@@ -18,8 +18,13 @@ def find_session(broker: Broker, number: int) -> Session:
     """Return an open session; raises Refused (unknown-session)."""
     session = broker.sessions.get(number)
     if session is None:
-        raise Refused("unknown-session", f"there is no connection {number}; it may have ended")
+        raise unknown_session(number)
     return session
+
+
+def unknown_session(number: int) -> Refused:
+    """Return the refusal of a connection that is not there, or not for who asks."""
+    return Refused("unknown-session", f"there is no connection {number}; it may have ended")
 
 
 def describe_session(session: Session, now_ms: int) -> dict[str, Any]:
@@ -27,6 +32,7 @@ def describe_session(session: Session, now_ms: int) -> dict[str, Any]:
     return {
         "session": session.number,
         "name": session.name,
+        "namespace": session.namespace,
         "age_ms": now_ms - session.opened_ms,
         "producer": session.producer or None,
         "routes": len(session.routes),

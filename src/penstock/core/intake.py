@@ -23,6 +23,7 @@ from penstock.core.broker import Broker, Confirm
 from penstock.core.dedup import NO_ID, digest_of
 from penstock.core.dropping import bound_dead_letters, drop_oldest
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Noted, Overflowed, Repeated
+from penstock.core.namespacing import note_stored, stop_code
 from penstock.core.overflow import dead_letter_newest
 from penstock.core.queue import Queue, Stream
 from penstock.core.session import Session
@@ -78,7 +79,7 @@ def _take_in(intake: Intake) -> None:
         broker.confirms.append(resent(intake.session.number, intake.publication, stream))
     else:
         digests = _digests(intake) if queue.dedup is not None else None
-        fitting = 0 if (blocked := _blocked(broker, queue)) else room(queue, _unit_bytes(intake.publication), count)
+        fitting = 0 if (blocked := _blocked(intake)) else room(queue, _unit_bytes(intake.publication), count)
         is_new = queue.dedup is None or digests is None or queue.dedup.is_new(digests)
         if is_new and first_sequence > stream.last_sequence and count <= fitting:
             _store(intake, intake.publication, digests)
@@ -108,11 +109,12 @@ def _digests(intake: Intake) -> list[bytes] | None:
     return [NO_ID if one is None else digest_of(one) for one in ids] if ids else None
 
 
-def _blocked(broker: Broker, queue: Queue) -> str:
+def _blocked(intake: Intake) -> str:
     """Why the queue takes nothing new now; empty when it does."""
+    broker, queue = intake.broker, intake.queue
     if broker.stops_producers and (code := broker.stop_code(queue.durable)):
         return code
-    return "queue-full" if is_overrun(queue) else ""
+    return "queue-full" if is_overrun(queue) else stop_code(queue, intake.now_ms)
 
 
 def _judge(intake: Intake, digests: Sequence[bytes], blocked: str, fitting: int) -> list[Verdict]:
@@ -201,6 +203,7 @@ def _store(intake: Intake, part: Publication, digests: Sequence[bytes] | None) -
             broker.note_age(queue, offset, intake.now_ms)
         if digests is not None:
             note(broker, queue, offset, digests, intake.now_ms)
+    note_stored(queue, len(part[4]) + PUBLISHED_HEADER_BYTES)
     _confirm(intake, Verdict(STORED, "", offset, is_seen=False), first_sequence, count)
 
 

@@ -25,7 +25,7 @@ def dead_letter_newest(broker: Broker, queue: Queue, block: bytes, start: int, s
         return
     target = dead_letter_queue(broker, queue, now_ms, queues_max=0)
     provenance = {
-        "queue": queue.name,
+        "queue": queue.local_name,
         "attempts": 0,
         "reason": FULL,
         "published_at_ms": now_ms,
@@ -46,4 +46,4 @@ def dead_letter_queue(broker: Broker, queue: Queue, now_ms: int, queues_max: int
     # It is its own dead-letter queue, which means it has none: a dead letter does not die again (SEMANTICS 11). It is
     # durable whatever its source is: durable queues may share it.
     settings = replace(broker.dead_letter_settings, lease_ms=queue.settings.lease_ms, max_failures=0, dead_letter=name)
-    return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1))[0]
+    return declare(broker, name, settings, now_ms, max(queues_max, len(broker.queues) + 1), automatic=True)[0]

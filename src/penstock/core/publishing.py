@@ -25,7 +25,7 @@ def open_route(broker: Broker, session: Session, number: int, queue_name: str, r
     """Resolve where route ``number`` of this session leads: the default exchange routes by queue name (AMQP 0-9-1)."""
     session.check_route(number, routes_max)
     queue = find_queue(broker, queue_name)
-    session.routes[number] = Route("", queue_name, queue, queue.stream_of(session.producer))
+    session.routes[number] = Route("", session.said(queue_name), queue_name, queue, queue.stream_of(session.producer))
     return queue
 
 
@@ -50,7 +50,7 @@ def publish(
             if isinstance(route, ExchangeRoute):
                 publish_through(broker, session, route, publication, now_ms)
                 continue
-            found = broker.names.get(route.routing_key)
+            found = broker.names.get(route.name)
             if found is None:
                 session.confirms_in_line = True
                 confirms.append(refusal(number, publication, "unknown-queue"))
@@ -74,7 +74,7 @@ def queue_of(broker: Broker, session: Session, publication: Publication) -> Queu
     route = session.routes.get(publication[0])
     if route is None or isinstance(route, ExchangeRoute):
         return None
-    return broker.names.get(route.routing_key) if route.queue.deleted else route.queue
+    return broker.names.get(route.name) if route.queue.deleted else route.queue
 
 
 def refuse(broker: Broker, session: Session, publication: Publication, code: str) -> None:

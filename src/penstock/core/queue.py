@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from penstock.core.ages import Ages
 from penstock.core.dedup import DedupWindow
@@ -12,12 +12,16 @@ from penstock.core.facts import Asked
 from penstock.core.group import Group
 from penstock.core.groupstate import GroupState
 from penstock.core.log import QueueLog
+from penstock.core.names import full_name, local_name, namespace_of
 from penstock.core.operands import PRIORITY_DEFAULT
 from penstock.core.ranges import OffsetRange
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.terms import ScheduledTerms, Terms
 from penstock.core.usage import Usage
 from penstock.core.values import NAME_BYTES_MAX, OFFSET_UNKNOWN, GroupSettings, QueueSettings
+
+if TYPE_CHECKING:
+    from penstock.core.namespaces import Namespace
 
 _STREAM_RUNS_MAX: Final = 64
 """Remembered (sequence, offset) runs per stream: what a re-send after a reconnect can be answered with exactly."""
@@ -119,6 +123,7 @@ class Queue:
         "paused",
         "schedule",
         "settings",
+        "space",
         "streams",
         "terms",
         "usage",
@@ -154,13 +159,15 @@ class Queue:
         """Messages that found it full, since it was declared."""
         self.is_judged = settings.judges
         """True when what is published is looked at before it is stored: see ``core.intake``."""
+        self.space: Namespace | None = None
+        """The namespace it is in; None in the root."""
         self.usage: Usage | None = None
         """Not None: it ends when nobody uses it."""
 
     def take_settings(self, settings: QueueSettings, time_ms: int) -> None:
         """Have other settings from now on: those that may be altered."""
         before, self.settings = self.settings, settings
-        self.is_judged = settings.judges
+        self.look_whether_judged()
         self.group.take_rate()
         self._take_window(settings, time_ms)
         self.take_ttl()
@@ -180,11 +187,22 @@ class Queue:
         elif window != (self.dedup.window_ms, self.dedup.count_max):
             self.dedup.alter(*window, time_ms)
 
+    def look_whether_judged(self) -> None:
+        """Its settings, or its namespace, are others now."""
+        self.is_judged = self.settings.judges or (self.space is not None and self.space.settings.max_bytes > 0)
+
     @property
     def dead_letter_name(self) -> str:
         """The queue that its dead letters go to."""
         name = self.settings.dead_letter or f"{self.name}.dead"
-        return name if len(name.encode()) <= NAME_BYTES_MAX else f"dead-letters-{self.number}"
+        if len(name.encode()) <= NAME_BYTES_MAX:
+            return name
+        return full_name(namespace_of(self.name), f"dead-letters-{self.number}")
+
+    @property
+    def local_name(self) -> str:
+        """What it is called inside its namespace, and in the properties of messages."""
+        return local_name(self.name)
 
     def touch(self) -> None:
         """It was used, in a way that leaves no other trace."""

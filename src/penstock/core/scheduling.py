@@ -12,6 +12,7 @@ from penstock.core.expiring import watch
 from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled
 from penstock.core.fanout import ExchangeRoute
 from penstock.core.intake import look_at_bounds
+from penstock.core.namespacing import stop_code
 from penstock.core.queue import SCHEDULED_MARK, Queue, Stream
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Session
@@ -52,6 +53,10 @@ def publish(broker: Broker, session: Session, publication: Publication, parts: S
         return
     if queue is not None and (queue.dedup is not None or not queue.settings.durable):
         publishing.refuse(broker, session, publication, "unsupported")
+        return
+    is_new = queue is not None and publication[2] > queue.stream_of(session.producer).last_sequence
+    if is_new and queue is not None and not broker.stops_producers and (code := stop_code(queue, now_ms)):
+        publishing.refuse(broker, session, publication, code)
         return
     publishing.publish(broker, session, (publication,), now_ms, partial(_store, parts=parts))
     confirm = broker.confirms[-1]

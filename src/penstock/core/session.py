@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from penstock.core.names import local_name
 from penstock.core.values import DEADLINE_STEP_MS, Refused
 
 if TYPE_CHECKING:
@@ -195,11 +196,13 @@ class Taken(NamedTuple):
 class Route:
     """Where a session publishes under one number (AMQP: an exchange and a routing key)."""
 
-    __slots__ = ("exchange", "queue", "routing_key", "stream")
+    __slots__ = ("exchange", "name", "queue", "routing_key", "stream")
 
-    def __init__(self, exchange: str, routing_key: str, queue: Queue, stream: Stream) -> None:
+    def __init__(self, exchange: str, routing_key: str, name: str, queue: Queue, stream: Stream) -> None:
         self.exchange = exchange
         self.routing_key = routing_key
+        self.name = name
+        """The full name of the exchange, or of the queue; the two before are as the client says them."""
         self.queue = queue
         self.stream = stream
 
@@ -217,6 +220,7 @@ class Session:
         "leases",
         "marks_started",
         "name",
+        "namespace",
         "next_tag",
         "number",
         "opened_ms",
@@ -228,6 +232,7 @@ class Session:
         self.number = number
         self.name = name
         self.opened_ms = opened_ms
+        self.namespace = ""
         self.consumers: dict[int, Consumer] = {}
         self.routes: dict[int, Route] = {}
         self.ephemeral_groups: list[Group] = []
@@ -243,6 +248,10 @@ class Session:
         self._deadlines = deadlines
         self._tags: list[int] = []
         self.leases: list[Lease] = []
+
+    def said(self, name: str) -> str:
+        """Return how a full name of this session's namespace is said in it."""
+        return local_name(name) if self.namespace else name
 
     def check_route(self, number: int, routes_max: int) -> None:
         """Raise Refused (no-producer, limit-reached) unless a route may be opened under this number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from penstock.core import namespacing
 from penstock.core.asks import NOTHING, Ask
 from penstock.core.broker import Broker, Dying
 from penstock.core.dropping import bound_dead_letters
@@ -91,6 +92,7 @@ def close_session(broker: Broker, session: Session, lost: bool, now_ms: int) -> 
         broker.ready_groups[consumer.group] = None
     session.consumers.clear()
     del broker.sessions[session.number]
+    namespacing.leave(broker, session)
     if lost:
         _lose(broker, session, taken, "the connection was lost", now_ms)
     else:

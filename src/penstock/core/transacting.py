@@ -30,6 +30,7 @@ from penstock.core.group import Group
 from penstock.core.groups import find_group
 from penstock.core.groupstate import ABSENT, check_state, has_changed, last_version, state_values
 from penstock.core.intake import note
+from penstock.core.namespacing import full_text, stop_code
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.settling import TagRange, acknowledge
@@ -79,7 +80,7 @@ def transact(
     broker: Broker, session: Session, transaction: Transaction, limits: TransactionLimits, now_ms: int
 ) -> list[list[Placed]]:
     """Carry out a transaction; return where the messages of each block are. Raises Refused with nothing changed."""
-    checked = _check(broker, session, transaction, limits)
+    checked = _check(broker, session, transaction, limits, now_ms)
     with broker.recorder.together():
         taken = [part for first, last in transaction.acks for part in session.take(first, last + 1)]
         if taken:
@@ -99,17 +100,19 @@ def transact(
 # -- looking at it -----------------------------------------------------------------------------------------------------
 
 
-def _check(broker: Broker, session: Session, transaction: Transaction, limits: TransactionLimits) -> _Checked:
+def _check(
+    broker: Broker, session: Session, transaction: Transaction, limits: TransactionLimits, now_ms: int
+) -> _Checked:
     _check_size(transaction, limits)
     queues = [_target(broker, exchange, key) for exchange, key, _, _ in transaction.blocks]
     _check_acks(session, transaction.acks)
     changes = _check_writes(broker, transaction.writes)
     if queues or changes:
-        _check_room(broker, queues, transaction.blocks)
+        _check_room(broker, queues, transaction.blocks, now_ms)
     return _Checked(queues, changes)
 
 
-def _check_room(broker: Broker, queues: Sequence[Queue], blocks: Sequence[TransactedBlock]) -> None:
+def _check_room(broker: Broker, queues: Sequence[Queue], blocks: Sequence[TransactedBlock], now_ms: int) -> None:
     code = broker.stop_code(durable=True)
     if code:
         what = "disk" if code == "disk-full" else "memory"
@@ -119,6 +122,8 @@ def _check_room(broker: Broker, queues: Sequence[Queue], blocks: Sequence[Transa
         messages, size_bytes = wanted.get(queue, (0, 0))
         wanted[queue] = messages + count, size_bytes + len(block) + PUBLISHED_HEADER_BYTES
     for queue, (messages, size_bytes) in wanted.items():
+        if code := stop_code(queue, now_ms):
+            raise Refused(code, f"nothing was done: {full_text(queue)}")
         if is_full_for(queue, messages, size_bytes):
             raise Refused(
                 "queue-full",

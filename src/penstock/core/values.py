@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self
 
+from penstock.core.names import local_name
 from penstock.core.rates import BURST_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN
 from penstock.core.selectors import Selector, selector_from_json
 
@@ -346,7 +347,7 @@ def changes_between(before: dict[str, Any], after: dict[str, Any]) -> dict[str, 
 
 def check_name(name: Any) -> str:
     """Return a legal queue, group or exchange name, or raise Refused (bad-name)."""
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not local_name(name):
         raise Refused("bad-name", "a name must be a text of at least one character")
     try:
         size_bytes = len(name.encode())
@@ -354,7 +355,7 @@ def check_name(name: Any) -> str:
         raise Refused("bad-name", "a name must be valid UTF-8") from error
     if size_bytes > NAME_BYTES_MAX:
         raise Refused("bad-name", f"a name may have {NAME_BYTES_MAX} bytes, this one has {size_bytes}")
-    if name.startswith(REPLY_PREFIX):
+    if name.startswith(REPLY_PREFIX) or local_name(name).startswith(REPLY_PREFIX):
         raise Refused("bad-name", f"names that begin with {REPLY_PREFIX!r} are reply addresses, not {name!r}")
     if any(ord(char) < 32 or ord(char) == 127 for char in name):
         raise Refused("bad-name", f"a name may not hold control characters: {name!r}")

@@ -112,7 +112,7 @@ class DeadLetters:
         assert run is not None, "what is dying is outstanding (I12)"
         failures = group.history.get(offset, [])
         provenance: dict[str, Any] = {
-            "queue": queue.name,
+            "queue": queue.local_name,
             **({"group": group.name} if group.name else {}),
             "offset": offset,
             **({"held": True} if group.settings.on_dead == "hold" else {}),
@@ -178,7 +178,7 @@ class Redrive:
             return
         engine.dead_letters.redriven.add(source)
         self._end_offset = source.log.visible
-        self._session = engine.open_session(self, f"redrive of {self._target.name}")
+        self._session = engine.open_session(self, f"redrive of {self._target.local_name}")
         session = engine.broker.sessions[self._session]
         session.marks_started = True  # and it never marks one: what it loses comes back free
         name = "redrive"
@@ -242,7 +242,7 @@ class Redrive:
         original, queue, group_name = self._engine.codec.redriven(block)
         broker, now_ms = self._engine.broker, self._engine.clock_ms()
         session = broker.sessions[self._session]
-        group = self._groups.get(group_name) if queue == self._target.name else None
+        group = self._groups.get(group_name) if queue == self._target.local_name else None
         if group is not None and not group.deleted:
             ask = lone_ask(self._engine.codec.properties(original), now_ms)
             self._moved += settling.move(broker, session, tag, group, original, now_ms, ask)

@@ -23,6 +23,7 @@ from penstock.core import (
     dropping,
     expiring,
     lifetimes,
+    namespacing,
     publishing,
     scheduling,
     settling,
@@ -52,6 +53,7 @@ from penstock.engine import replies, requests
 from penstock.engine.alarms import Alarms
 from penstock.engine.backpressure import Backpressure
 from penstock.engine.blocks import BlockStore, parse_stored
+from penstock.engine.chroot import ChrootSink, inward_transaction
 from penstock.engine.deadletters import DeadLetters
 from penstock.engine.finding import Finder
 from penstock.engine.interface import (
@@ -217,11 +219,18 @@ class Engine:
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
-    def open_session(self, sink: Sink, peer_name: str) -> int:
-        """Begin a session; return its number."""
+    def open_session(self, sink: Sink, peer_name: str, namespace: str = "") -> int:
+        """Begin a session, in a namespace or in the root; return its number.
+
+        Raises Refused (unknown-namespace, namespace-full).
+        """
         number = self._next_session
+        session = Session(number, peer_name, self.broker.deadlines, self.clock_ms())
+        if namespace:
+            namespacing.enter(self.broker, session, namespace)
+            sink = ChrootSink(sink, namespace)
         self._next_session += 1
-        self.broker.sessions[number] = Session(number, peer_name, self.broker.deadlines, self.clock_ms())
+        self.broker.sessions[number] = session
         self.sinks[number] = sink
         self._unconfirmed[number] = 0
         return number
@@ -284,12 +293,14 @@ class Engine:
 
     def reply(self, session: int, entries: Sequence[ReplyIn], request: int) -> None:
         """Pass replies on to who asked, at once: nothing of it is durable. With a request id the outcomes come back."""
-        outcomes = replies.forward(self, entries)
+        outcomes = replies.forward(self, self.broker.sessions[session], entries)
         if request:
             self.sinks[session].reply(request, {"outcomes": outcomes})
 
     def transact(self, session: int, request: int, transaction: Transaction) -> None:
         """Carry out a transaction; it is answered when all of it is durable, or refused with nothing changed."""
+        if namespace := self.broker.sessions[session].namespace:
+            transaction = inward_transaction(namespace, transaction)
         limits = TransactionLimits(self.limits.transaction_operations_max, self.limits.transaction_bytes_max)
         try:
             placed = transacting.transact(

@@ -58,7 +58,7 @@ def find(call: Call) -> None:
             reply = {"queue": queue.dead_letter_name, "found": nothing, "next_offset": None, "end_offset": 0}
             engine.sinks[call.session.number].reply(call.request, reply)
             return
-        came_from = Origin(None if letters is queue else queue.name, name, query.reason)
+        came_from = Origin(None if letters is queue else queue.local_name, name, query.reason)
         query = query._replace(state=None, came_from=came_from)
         group = letters.group
     engine.finder.add(Find(engine, (call.session.number, call.request), group, query, stretch, count, bytes_max))

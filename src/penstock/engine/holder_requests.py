@@ -20,7 +20,7 @@ def connection_list(call: Call) -> dict[str, Any]:
     limit = call.arguments.number("limit", 500, 1, LIST_LIMIT_MAX)
     call.arguments.end()
     sessions = call.engine.broker.sessions
-    numbers = sorted(number for number in sessions if number > after)
+    numbers = sorted(number for number, one in sessions.items() if number > after and _is_seen(call, one))
     page = [holders.describe_session(sessions[number], call.now_ms) for number in numbers[:limit]]
     return {"connections": page, "more": len(numbers) > limit}
 
@@ -61,8 +61,16 @@ def lease_revoke(call: Call) -> dict[str, Any]:
     return {"holder": holders.revoke(call.engine.broker, call.group(), offset, failed, call.now_ms)}
 
 
+def _is_seen(call: Call, session: Session) -> bool:
+    return call.session.namespace in ("", session.namespace)
+
+
 def _session(call: Call) -> Session:
-    return holders.find_session(call.engine.broker, call.arguments.number("session", None))
+    number = call.arguments.number("session", None)
+    session = holders.find_session(call.engine.broker, number)
+    if not _is_seen(call, session):
+        raise holders.unknown_session(number)
+    return session
 
 
 def _place(consumer: Consumer) -> tuple[int, int]:
@@ -72,7 +80,8 @@ def _place(consumer: Consumer) -> tuple[int, int]:
 def _consumers(call: Call, queue: Any, group: Any) -> list[Consumer]:
     broker = call.engine.broker
     if queue is None:
-        return [consumer for session in broker.sessions.values() for consumer in session.consumers.values()]
+        seen = (session for session in broker.sessions.values() if _is_seen(call, session))
+        return [consumer for session in seen for consumer in session.consumers.values()]
     found = find_queue(broker, queue)
     groups = list(found.groups.values()) if group is None else named_groups(found, group)
     return [consumer for one in groups for consumer in one.consumers]

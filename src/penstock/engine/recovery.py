@@ -46,6 +46,7 @@ from penstock.core.facts import (
     GroupDeclared,
     GroupDeleted,
     MovedTo,
+    NamespaceSet,
     Paused,
     block_bytes_of,
     decode,
@@ -99,6 +100,8 @@ class Recovery:
         broker.next_producer = state["next_producer"]
         broker.producers = {int(producer): last_ms for producer, last_ms in state["producers"].items()}
         broker.recurrings.restore(state["recurring"])
+        for values in state["namespaces"]:
+            broker.apply(NamespaceSet(*values))
         self.last_ms = state["time_ms"]
         self._engine.blocks.shared.restore(parts[1])
         queues_start = 2 + state["exchange_parts"]
@@ -221,6 +224,7 @@ def snapshot_head(broker: Broker, time_ms: int, exchange_parts: int) -> bytes:
             "next_number": broker.next_number,
             "next_producer": broker.next_producer,
             "producers": broker.producers,
+            "namespaces": broker.namespaces.values(),
             "recurring": [one.values() for one in broker.recurrings.by_name.values()],
             "time_ms": time_ms,
             "exchange_parts": exchange_parts,
@@ -373,6 +377,7 @@ def fingerprint(broker: Broker) -> Iterator[Any]:
     """The durable state as comparable values: equal states, equal sequences (I18)."""
     yield broker.next_number, broker.next_producer, sorted(broker.producers)
     yield from exchange_fingerprints(broker.exchanges)
+    yield sorted(broker.namespaces.values())
     yield sorted(one.values().items() for one in broker.recurrings.by_name.values())
     for number in sorted(number for number in broker.queues if number < EPHEMERAL_NUMBERS_FROM):
         queue = broker.queues[number]

@@ -10,6 +10,7 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core import firing
+from penstock.core.names import local_name
 from penstock.core.recurring import NEVER, Recurring
 from penstock.core.values import Refused
 
@@ -92,7 +93,7 @@ class Recurrence:
         return missed if len(missed) == MISSED_MAX else [*missed, one.next_ms]
 
     def _publish(self, one: Recurring, at_ms: int, missed_count: int, now_ms: int) -> None:
-        provenance: dict[str, Any] = {"name": one.name, "at_ms": at_ms}
+        provenance: dict[str, Any] = {"name": local_name(one.name), "at_ms": at_ms}
         if missed_count:
             provenance["missed"] = missed_count
         block = self._engine.codec.fired(base64.b64decode(one.block64), provenance)

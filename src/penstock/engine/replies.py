@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core.replies import DELIVERED, FULL, GONE
+from penstock.core.session import Session
 from penstock.core.values import Refused
 from penstock.engine.arguments import Call
 from penstock.engine.interface import ReplyIn
@@ -27,12 +28,12 @@ def open_box(call: Call) -> dict[str, Any]:
     return {"address": boxes.open(call.session.number), "bytes_max": boxes.bytes_max}
 
 
-def forward(engine: Engine, entries: Iterable[ReplyIn]) -> list[str]:
+def forward(engine: Engine, sender: Session, entries: Iterable[ReplyIn]) -> list[str]:
     """Hand replies to the connections they are for; return the outcome of each entry, in order.
 
     An outcome is ``delivered``, ``gone``, ``full``, or the error for which that entry was refused.
     """
-    forwarding = _Forwarding(engine)
+    forwarding = _Forwarding(engine, sender.namespace)
     outcomes = [forwarding.take(entry) for entry in entries]
     forwarding.hand_over()
     return outcomes
@@ -41,8 +42,9 @@ def forward(engine: Engine, entries: Iterable[ReplyIn]) -> list[str]:
 class _Forwarding:
     """The replies of one frame, gathered for each asker."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, space: str) -> None:
         self._engine = engine
+        self._space = space
         self._boxes = engine.reply_boxes
         self._blocks: dict[int, list[bytes]] = {}
 
@@ -54,12 +56,16 @@ class _Forwarding:
             session = self._boxes.target(entry.address)
         except Refused as refused:
             return refused.refusal.code
-        if session is None:
+        if session is None or not self._reaches(session):
             return self._boxes.refuse(entry.message_count, GONE)
         if not self._put(session, entry):
             return self._boxes.refuse(entry.message_count, FULL)
         self._blocks.setdefault(session, []).append(entry.block)
         return DELIVERED
+
+    def _reaches(self, session: int) -> bool:
+        """Nothing of another namespace is there for who is in one; the root answers everyone, and is answered."""
+        return not self._space or self._engine.broker.sessions[session].namespace in ("", self._space)
 
     def _put(self, session: int, entry: ReplyIn) -> bool:
         """Find room in a box: what was written since it was last asked makes some."""

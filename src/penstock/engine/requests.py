@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core import definitions, delivery, fanout, groups, lifetimes, publishing, settling
-from penstock.core.bounds import waiting_count
 from penstock.core.finding import next_span
 from penstock.core.group import Group
 from penstock.core.intake import look_at_bounds
@@ -24,10 +23,13 @@ from penstock.engine import (
     transfers,
 )
 from penstock.engine.arguments import I32_MAX, U32_MAX, U64_MAX, Arguments, Call, Handler
+from penstock.engine.chroot import inward
 from penstock.engine.deadletters import Redrive
 from penstock.engine.exchange_requests import EXCHANGE_COMMANDS
 from penstock.engine.interface import DeliveryOut, StoredBlock
+from penstock.engine.namespace_requests import NAMESPACE_COMMANDS
 from penstock.engine.queries import checked_selector
+from penstock.engine.status import status
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine
@@ -44,6 +46,8 @@ def perform(
     handler = _COMMANDS.get(command)
     if handler is None:
         raise Refused("unsupported", f"this broker has no command {command!r}")
+    if session.namespace:
+        values = inward(session.namespace, command, values)
     return handler(Call(engine, session, request, Arguments(command, values)))
 
 
@@ -244,33 +248,6 @@ def _peek_entries(
     return entries
 
 
-def _status(call: Call) -> dict[str, Any]:
-    call.arguments.end()
-    call.engine.alarms.check()
-    broker = call.engine.broker
-    all_groups = [group for queue in broker.queues.values() for group in queue.groups.values()]
-    return {
-        "boot_epoch": broker.boot_epoch,
-        "queues": len(broker.queues),
-        "consumers": sum(len(group.consumers) for group in all_groups),
-        "messages": sum(waiting_count(queue) for queue in broker.queues.values()),
-        "acked": sum(group.counters.acked for group in all_groups),
-        "redelivered": sum(group.counters.redelivered for group in all_groups),
-        "delivered": call.engine.delivered,
-        "reply_boxes": len(call.engine.reply_boxes),
-        "replies_delivered": call.engine.reply_boxes.delivered_count,
-        "replies_gone": call.engine.reply_boxes.gone_count,
-        "replies_full": call.engine.reply_boxes.full_count,
-        "commits": call.engine.commits,
-        "journal_bytes": call.engine.journal.total_bytes,
-        "live_bytes": call.engine.blocks.live_bytes,
-        "cache_bytes": call.engine.blocks.cache_bytes,
-        "segments": len(call.engine.journal.segments),
-        "alarms": call.engine.alarms.raised(),
-        "storage": "failed" if call.engine.failure else "full" if broker.storage_full else "ok",
-    }
-
-
 _COMMANDS: Final[dict[str, Handler]] = {
     "queue_declare": _queue_declare,
     "queue_describe": _queue_describe,
@@ -296,7 +273,7 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "schedule_list": schedule_requests.schedule_list,
     "schedule_remove": schedule_requests.schedule_remove,
     "schedule_pause": schedule_requests.schedule_pause,
-    "status": _status,
+    "status": status,
     "producer_open": _producer_open,
     "route_open": _route_open,
     "route_close": _route_close,
@@ -310,4 +287,5 @@ _COMMANDS: Final[dict[str, Handler]] = {
     "cancel": _cancel,
     "reply_open": replies.open_box,
     **EXCHANGE_COMMANDS,
+    **NAMESPACE_COMMANDS,
 }

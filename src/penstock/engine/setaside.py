@@ -93,7 +93,7 @@ def _provenance(group: Group, offset: int, published_at_ms: int) -> dict[str, An
     run = group.outstanding.find(offset)
     aged = group.queue.ages is not None and offset < group.queue.ages.aged_offset
     return {
-        "queue": group.queue.name,
+        "queue": group.queue.local_name,
         **({"group": group.name} if group.name else {}),
         "offset": offset,
         "attempts": run.attempts if run else 0,

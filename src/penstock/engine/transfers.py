@@ -16,6 +16,7 @@ from penstock.core.definitions import find_queue
 from penstock.core.group import Group
 from penstock.core.groups import find_group
 from penstock.core.log import BlockRef
+from penstock.core.names import full_name, namespace_of
 from penstock.core.queue import Queue
 from penstock.core.storing import append_internal
 from penstock.core.values import Refused
@@ -218,7 +219,7 @@ class Transfer:
                 f"message {offset} of {group.queue.name!r} stands for one that is held in its place, which an edited"
                 " one would not have: redrive it, or cancel it and publish another",
             )
-        edited = engine.codec.edited(self._order.block, message, group.queue.name, offset)
+        edited = engine.codec.edited(self._order.block, message, group.queue.local_name, offset)
         transfers.move(engine.broker, group, offset, group, edited, engine.clock_ms(), self._ask(edited))
 
     def _ask(self, message: bytes) -> Ask:
@@ -236,5 +237,6 @@ class Transfer:
             raise Refused(
                 "not-dead", f"message {offset} of {group.queue.name!r} is no dead letter: it came from nowhere"
             )
-        target = find_group(find_queue(engine.broker, queue_name), group_name)
+        origin = full_name(namespace_of(group.queue.name), queue_name)
+        target = find_group(find_queue(engine.broker, origin), group_name)
         transfers.move(engine.broker, group, offset, target, original, engine.clock_ms(), self._ask(original))

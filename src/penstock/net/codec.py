@@ -89,8 +89,15 @@ class WireBlockCodec:
         pairs = zip(keys or [None] * count, headers or [None] * count, strict=True)
         return [MessageView(key, found or {}) for key, found in pairs]
 
-    def came_by(self, block: bytes, exchange: str, routing_key: str) -> bytes | None:
-        """Return the block with this routing column: as it is, or added; None when it names another way."""
+    def came_by(self, block: bytes, exchange: str, routing_key: str, kept_as: str) -> bytes | None:
+        """Return the block with this routing column: as it is, or added; None when it names another way.
+
+        In the stored block the exchange is ``kept_as``: what it is called in its namespace.
+        """
+        if kept_as != exchange:
+            said = blocks.decode_routing(block) if blocks.block_columns(block) & blocks.COLUMN_ROUTING else None
+            rightly = said in (None, (exchange, routing_key))
+            return blocks.with_routing(block, _routing_column(kept_as, routing_key)) if rightly else None
         column = _routing_column(exchange, routing_key)
         if blocks.carries_routing(block, column):
             return block

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 from penstock.core.transacting import Transaction
-from penstock.core.values import Refusal
+from penstock.core.values import Refusal, Refused
 from penstock.engine.interface import ReplyIn
 from penstock.net.encode import code_of
 from penstock.net.handshake import Handshake, Offer
@@ -95,6 +95,11 @@ COMMANDS: Final = {
         FrameType.EXCHANGE_BIND,
         FrameType.EXCHANGE_UNBIND,
         FrameType.EXCHANGE_BINDINGS,
+        FrameType.NAMESPACE_DECLARE,
+        FrameType.NAMESPACE_ALTER,
+        FrameType.NAMESPACE_DESCRIBE,
+        FrameType.NAMESPACE_DELETE,
+        FrameType.NAMESPACE_LIST,
         FrameType.GROUP_STATE,
     )
 }
@@ -338,7 +343,12 @@ class Connection(FrameSink, asyncio.Protocol):
 
     def _open_session(self, request: int) -> None:
         hub, handshake = self._hub, self._handshake
-        self.session = self._engine.open_session(self, f"{handshake.client_name}@{self.peer}")
+        name, namespace = f"{handshake.client_name}@{self.peer}", handshake.namespace
+        try:
+            self.session = self._engine.open_session(self, name, namespace)
+        except Refused as refused:
+            raise WireError(code_of(refused.refusal.code), refused.refusal.message) from refused
+        self._sees_all = not namespace
         self._send(handshake.ready(request, self.session))
         self._wire.sending(FrameType.READY)
         self._raise_write_limit()

@@ -32,12 +32,14 @@ class Offer(NamedTuple):
 class Handshake:
     """Takes HELLO, then AUTH; ends with an identity and what was agreed."""
 
-    __slots__ = ("_guard", "_offer", "client_name", "heartbeat_ms", "identity", "welcomed")
+    __slots__ = ("_guard", "_offer", "client_name", "heartbeat_ms", "identity", "namespace", "welcomed")
 
     def __init__(self, offer: Offer, guard: Guard) -> None:
         self._offer = offer
         self._guard = guard
         self.client_name = ""
+        self.namespace = ""
+        """The one that the client wants to be in."""
         self.heartbeat_ms = offer.heartbeat_ms
         self.identity: Identity | None = None
         self.welcomed = False
@@ -47,6 +49,7 @@ class Handshake:
         """Return the preamble and the WELCOME frame that answer HELLO. Raises WireError."""
         arguments = _arguments(hello)
         client, version = _text(arguments, "client"), _text(arguments, "version")
+        self.namespace = _name(arguments, "namespace")
         wished_ms = arguments.get("heartbeat_ms", 0)
         if type(wished_ms) is not int or wished_ms < 0:
             raise WireError(ErrorCode.MALFORMED_FRAME, "heartbeat_ms must be a whole number of milliseconds")
@@ -91,6 +94,14 @@ class Handshake:
 
 def _arguments(frame: Frame) -> dict[str, Any]:
     return control.unpack(frame.payload, FRAME_BYTES_MAX_BEFORE_READY)
+
+
+def _name(arguments: dict[str, Any], key: str) -> str:
+    """What is looked up among names: whether there is one like it is for the engine to say."""
+    value = arguments.get(key, "")
+    if not isinstance(value, str) or len(value.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        raise WireError(ErrorCode.MALFORMED_FRAME, f"{key} must be text of at most {NAME_BYTES_MAX} bytes")
+    return value
 
 
 def _text(arguments: dict[str, Any], key: str) -> str:

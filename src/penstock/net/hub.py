@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from penstock.net.connection import Connection
     from penstock.net.sink import FrameSink
 
+TOLD_TO_ALL: Final = ("version", "boot_epoch", "uptime_ms", "storage", "memory")
+"""What STATUS tells those who are in a namespace: who they talk to, and why their publishes are refused."""
 REFUSED_LINGERING_MAX: Final = 128
 """Connections over the limit that are told so and given a moment to read it; any more are cut off unheard."""
 
@@ -178,9 +180,9 @@ class Hub:
 
     # Telling
 
-    def status(self) -> dict[str, Any]:
-        """Return the shell's part of STATUS."""
-        return {
+    def status(self, *, sees_all: bool = True) -> dict[str, Any]:
+        """Return the shell's part of STATUS; for who is in a namespace, what is no business of others."""
+        status = {
             "version": self.version,
             "boot_epoch": self.boot_epoch,
             "uptime_ms": round((time.monotonic() - self._started_at) * 1000),
@@ -189,6 +191,7 @@ class Hub:
             "rss_bytes": rss_bytes(),
             **self.more_status(),
         }
+        return status if sees_all else {name: status[name] for name in TOLD_TO_ALL if name in status}
 
 
 def rss_bytes() -> int:

@@ -28,7 +28,7 @@ REQUESTS_OPEN_MAX: Final = 4096
 LARGE_ANSWERS: Final = frozenset(
     {
         *map(int, (FrameType.QUEUE_LIST, FrameType.GROUP_LIST, FrameType.PEEK, FrameType.FIND)),
-        *map(int, (FrameType.CONNECTION_LIST, FrameType.CONSUMER_LIST)),
+        *map(int, (FrameType.CONNECTION_LIST, FrameType.CONSUMER_LIST, FrameType.NAMESPACE_LIST)),
         *map(int, (FrameType.EXCHANGE_LIST, FrameType.EXCHANGE_BINDINGS)),
         *map(int, (FrameType.SCHEDULED_PEEK, FrameType.SCHEDULE_LIST)),
     }
@@ -47,6 +47,7 @@ class FrameSink:
         "_open_requests",
         "_out",
         "_refused_blocks",
+        "_sees_all",
         "_status_requests",
     )
 
@@ -59,6 +60,8 @@ class FrameSink:
         self._large_request = 0
         self._status_requests: set[int] = set()
         self._refused_blocks: dict[int, deque[str]] = {}
+        self._sees_all = True
+        """False for who is in a namespace."""
 
     # What the other half does
 
@@ -127,7 +130,7 @@ class FrameSink:
         """Answer a request that succeeded."""
         if request in self._status_requests:
             self._status_requests.discard(request)
-            result = result | self._hub.status()
+            result = result | self._hub.status(sees_all=self._sees_all)
         if self._answered(request, granted=True):
             self._send(encode.encode_reply(request, result))
 

@@ -8,13 +8,14 @@ from penstock.cli.definition_file import Binding, Definitions, Exchange, Queue, 
 from penstock.cli.definition_plan import ALTER, CONFLICT, CREATE, DELETE, Change, plan
 from penstock.cli.exits import CommandError, ExitCode
 from penstock.core.exchange_settings import ExchangeSettings
+from penstock.core.namespaces import NamespaceSettings
 from penstock.core.recurring import MISSED
 from penstock.core.values import MODES, GroupSettings, QueueSettings
 from penstock_client.message import Message
 from penstock_client.outgoing import encode_parts, prepare
 from penstock_client.wire.frames import FrameType
 
-NOTHING = Definitions({}, {}, {})
+NOTHING = Definitions({}, {}, {}, {})
 FILE = """
 [queues.jobs]
 lease_ms = 60000
@@ -77,7 +78,7 @@ def test_an_export_is_read_as_what_was_exported() -> None:
 
 
 NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=20).filter(
-    lambda name: not name.startswith(("$", "amq.")) and "\x7f" not in name
+    lambda name: not name.startswith(("$", "amq.")) and "\x7f" not in name and "/" not in name
 )
 QUEUES = st.builds(
     lambda lease_ms, failures, groups: Queue(
@@ -107,7 +108,10 @@ def definitions() -> st.SearchStrategy[Definitions]:
             st.sampled_from(MISSED),
         )
         exchanges = st.dictionaries(NAMES, exchange, max_size=3)
-        return st.builds(Definitions, st.just(queues), exchanges, st.dictionaries(NAMES, schedule, max_size=3))
+        schedules = st.dictionaries(NAMES, schedule, max_size=3)
+        limits = st.builds(lambda *values: NamespaceSettings(*values).as_map(), *(st.integers(0, 1 << 40),) * 3)
+        spaces = st.dictionaries(NAMES, limits, max_size=2)
+        return st.builds(Definitions, st.just(queues), exchanges, schedules, spaces)
 
     return st.dictionaries(NAMES, QUEUES, min_size=1, max_size=4).flatmap(with_exchanges)
 

@@ -22,7 +22,7 @@ SEGMENT_BYTES = 4096
 class Peer:
     """A connection: keeps what the engine tells it."""
 
-    def __init__(self, bench: Bench, name: str = "peer") -> None:
+    def __init__(self, bench: Bench, name: str = "peer", namespace: str = "") -> None:
         self.bench = bench
         self.confirms: list[ConfirmEntry] = []
         self.deliveries: list[DeliveryOut] = []
@@ -35,7 +35,7 @@ class Peer:
         self.replied_blocks: list[bytes] = []
         self.unsent = 0
         """What it has not read of its replies."""
-        self.session = bench.engine.open_session(self, name)
+        self.session = bench.engine.open_session(self, name, namespace)
         self._requests = 0
 
     def confirm(self, entries: list[ConfirmEntry]) -> None:
@@ -153,9 +153,9 @@ class Bench:
     def _count_wake(self) -> None:
         self.wakes += 1
 
-    def peer(self, name: str = "peer") -> Peer:
-        """A new connection."""
-        return Peer(self, name)
+    def peer(self, name: str = "peer", namespace: str = "") -> Peer:
+        """A new connection, to a namespace or to the root."""
+        return Peer(self, name, namespace)
 
     def declare(self, name: str = "jobs", **settings: Any) -> None:
         """Declare a queue, durably."""

@@ -156,9 +156,17 @@ def test_views_are_keys_and_headers_of_each_message() -> None:
 
 def test_the_way_is_added_kept_or_refused() -> None:
     plain = encode_block([b"a"])
-    routed = CODEC.came_by(plain, "events", "k")
+    routed = CODEC.came_by(plain, "events", "k", "events")
 
     assert routed == encode_block([b"a"], routing=("events", "k"))
-    assert CODEC.came_by(routed, "events", "k") is routed
-    assert CODEC.came_by(routed, "events", "l") is None
-    assert CODEC.came_by(routed, "other", "k") is None
+    assert CODEC.came_by(routed, "events", "k", "events") is routed
+    assert CODEC.came_by(routed, "events", "l", "events") is None
+    assert CODEC.came_by(routed, "other", "k", "other") is None
+
+
+def test_the_way_into_a_namespace_is_kept_as_it_is_called_there() -> None:
+    local = encode_block([b"a"], routing=("events", "k"))
+    said = encode_block([b"a"], routing=("billing/events", "k"))
+    assert CODEC.came_by(encode_block([b"a"]), "billing/events", "k", "events") == local
+    assert CODEC.came_by(said, "billing/events", "k", "events") == local
+    assert CODEC.came_by(said, "billing/other", "k", "other") is None

@@ -83,6 +83,11 @@ EXCHANGE_DELETE    -       -        -      -      c       -        -
 EXCHANGE_BIND      -       -        -      -      c       -        -
 EXCHANGE_UNBIND    -       -        -      -      c       -        -
 EXCHANGE_BINDINGS  -       -        -      -      c       -        -
+NAMESPACE_DECLARE  -       -        -      -      c       -        -
+NAMESPACE_ALTER    -       -        -      -      c       -        -
+NAMESPACE_DESCRIBE -       -        -      -      c       -        -
+NAMESPACE_DELETE   -       -        -      -      c       -        -
+NAMESPACE_LIST     -       -        -      -      c       -        -
 """
 """Who may send what in which state, written by hand: c(lient), s(erver), b(oth) or nobody."""
 

@@ -32,6 +32,8 @@ from penstock_client.errors import (
     LimitReached,
     MemoryFull,
     MessageLeased,
+    NamespaceFull,
+    NamespaceInUse,
     NoReply,
     NotARequest,
     NotLeased,
@@ -57,6 +59,7 @@ from penstock_client.errors import (
     UnknownExchange,
     UnknownGroup,
     UnknownMessage,
+    UnknownNamespace,
     UnknownQueue,
     UnknownSchedule,
     Unroutable,
@@ -70,6 +73,7 @@ from penstock_client.history import History
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.message import Confirm, Message
 from penstock_client.messages import Messages
+from penstock_client.namespaces import Namespace, NamespaceInfo
 from penstock_client.publisher import ClientPublisher, Publisher
 from penstock_client.queue import Queue
 from penstock_client.queue_info import QueueInfo
@@ -117,6 +121,10 @@ __all__ = [
     "Message",
     "MessageLeased",
     "Messages",
+    "Namespace",
+    "NamespaceFull",
+    "NamespaceInUse",
+    "NamespaceInfo",
     "NoReply",
     "NotARequest",
     "NotLeased",
@@ -154,6 +162,7 @@ __all__ = [
     "UnknownExchange",
     "UnknownGroup",
     "UnknownMessage",
+    "UnknownNamespace",
     "UnknownQueue",
     "UnknownSchedule",
     "Unroutable",

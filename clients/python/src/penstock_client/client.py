@@ -30,6 +30,7 @@ from penstock_client.group import Group
 from penstock_client.holders import ConnectionInfo, ConsumerInfo
 from penstock_client.link import Handlers, Link, open_link, pack_arguments, read_reply
 from penstock_client.message import Confirm, Publishable
+from penstock_client.namespaces import Namespace, NamespaceInfo, list_namespaces
 from penstock_client.outgoing import Outgoing, body_bytes
 from penstock_client.producer import ROUTES_KEPT_MAX, Producer, too_large
 from penstock_client.publisher import ClientPublisher
@@ -266,6 +267,19 @@ class Client:
     async def schedules(self, prefix: str = "") -> list[ScheduleInfo]:
         """Describe every recurring schedule whose name starts with ``prefix``, in name order."""
         return await list_schedules(self, prefix)
+
+    def namespace(self, name: str) -> Namespace:
+        """Return a handle on a namespace, for a client that is connected to the root; no I/O."""
+        return Namespace(self, name)
+
+    async def namespaces(self, prefix: str = "") -> list[NamespaceInfo]:
+        """Describe every namespace whose name starts with ``prefix``, in name order."""
+        return await list_namespaces(self, prefix)
+
+    @property
+    def namespace_name(self) -> str:
+        """The namespace that this client is in, by its URL; "" is the root."""
+        return self._address.namespace
 
     async def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
@@ -552,7 +566,8 @@ def connect(
     reconnect_timeout: float = RECONNECT_TIMEOUT_S,
     request_timeout: float = REQUEST_TIMEOUT_S,
 ) -> Connecting:
-    """Connect to a broker.
+    """Connect to a broker: ``penstock://host:port``, or with ``/namespace`` to one of its namespaces; all names are in
+    that, then.
 
     ``name`` is how the broker's failure histories call this client. Times are in seconds: ``connect_timeout`` for one
     attempt, ``reconnect_timeout`` for winning a lost connection back (then everything that waits raises

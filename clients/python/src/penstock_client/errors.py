@@ -295,6 +295,24 @@ class QueueFull(PublishRefused):
     code = "queue-full"
 
 
+class UnknownNamespace(PenstockError):
+    """There is no namespace of that name."""
+
+    code = "unknown-namespace"
+
+
+class NamespaceFull(PublishRefused):
+    """The namespace is at one of its limits: queues, connections, or bytes."""
+
+    code = "namespace-full"
+
+
+class NamespaceInUse(PenstockError):
+    """The namespace is not empty."""
+
+    code = "namespace-in-use"
+
+
 _BY_CODE: Final[dict[str, type[PenstockError]]] = {
     kind.code: kind
     for kind in (
@@ -328,6 +346,9 @@ _BY_CODE: Final[dict[str, type[PenstockError]]] = {
         Unroutable,
         MemoryFull,
         QueueFull,
+        UnknownNamespace,
+        NamespaceFull,
+        NamespaceInUse,
     )
 }
 
@@ -339,6 +360,7 @@ _PUBLISH_HELP: Final = {
     ErrorCode.DISK_FULL: "the broker's disk is full; it takes messages again when there is room (penstock status)",
     ErrorCode.MEMORY_FULL: "the broker's memory is full; it takes messages again when there is room (penstock status)",
     ErrorCode.QUEUE_FULL: "the queue is at its bound; it takes messages again when consumers have made room",
+    ErrorCode.NAMESPACE_FULL: "its namespace stores as much as it may; consumers have to make room first",
     ErrorCode.BODY_TOO_LARGE: "the body is larger than the broker takes (limits.body_bytes_max)",
     ErrorCode.BAD_SETTING: "its delay or time to be delivered is not one the broker takes: at most 10 years ahead",
     ErrorCode.UNSUPPORTED: (

@@ -17,6 +17,7 @@ class ConnectionInfo(NamedTuple):
 
     session: int
     name: str
+    namespace: str
     age: float
     producer: int | None
     routes: int

@@ -97,11 +97,13 @@ class Link(asyncio.Protocol):
         """Send a control request and return the map of its reply. Raises what the broker refused it with."""
         return read_reply(await self.ask(frame_type, pack_arguments(arguments)))
 
-    async def handshake(self, name: str) -> None:
+    async def handshake(self, name: str, namespace: str) -> None:
         """Introduce this client and authenticate. Raises ConnectionRefused or ConnectionLost."""
         self._transport.write(PREAMBLE)
         heartbeat_ms = int(self._heartbeat_s * 1000)
         hello = {"client": name, "version": VERSION, "heartbeat_ms": heartbeat_ms}
+        if namespace:
+            hello["namespace"] = namespace
         welcome = await self.request(FrameType.HELLO, hello)
         if "ANONYMOUS" not in welcome.get("mechanisms", ()):
             raise ConnectionRefused("the broker wants a user, which this version of the client cannot give")
@@ -246,7 +248,7 @@ def reply_error(frame: Frame) -> PenstockError | None:
 
 def _refused(code: int, message: str) -> PenstockError:
     """An error that ends the connection: some are worth another attempt, some are not."""
-    lasting = {ErrorCode.PROTOCOL_VERSION, ErrorCode.AUTHENTICATION_FAILED}
+    lasting = {ErrorCode.PROTOCOL_VERSION, ErrorCode.AUTHENTICATION_FAILED, ErrorCode.UNKNOWN_NAMESPACE}
     try:
         known = ErrorCode(code)
     except ValueError:
@@ -262,8 +264,8 @@ async def open_link(address: Address, handlers: Handlers, name: str, timeout_s: 
     link: Link | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            _, link = await loop.create_connection(lambda: Link(handlers, HEARTBEAT_MS_DEFAULT), *address)
-            await link.handshake(name)
+            _, link = await loop.create_connection(lambda: Link(handlers, HEARTBEAT_MS_DEFAULT), *address[:2])
+            await link.handshake(name, address.namespace)
             return link
     except TimeoutError as error:
         _discard(link)

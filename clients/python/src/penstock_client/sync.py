@@ -42,6 +42,7 @@ from penstock_client.holdings import Settling
 from penstock_client.loop import new_event_loop
 from penstock_client.message import Confirm, Message, Publishable
 from penstock_client.messages import Messages as AsyncMessages
+from penstock_client.namespaces import NamespaceInfo
 from penstock_client.outgoing import Outgoing
 from penstock_client.publisher import Publisher as AsyncPublisher
 from penstock_client.queue import Queue as AsyncQueue
@@ -62,6 +63,7 @@ from penstock_client.scheduled import ScheduledMessage
 from penstock_client.schedules import Schedule as AsyncSchedule
 from penstock_client.schedules import ScheduleInfo
 from penstock_client.sync_exchange import Exchange, ExchangePublisher
+from penstock_client.sync_namespaces import Namespace
 from penstock_client.sync_publisher import BlockingPublisher
 from penstock_client.sync_replies import iterate
 from penstock_client.transaction import Transaction as AsyncTransaction
@@ -647,6 +649,14 @@ class Client:
         """Describe every recurring schedule whose name starts with ``prefix``, in name order."""
         return self._thread.run(self._client.schedules(prefix))
 
+    def namespace(self, name: str) -> Namespace:
+        """Return a handle on a namespace; no I/O."""
+        return Namespace(self._thread, self._client.namespace(name))
+
+    def namespaces(self, prefix: str = "") -> list[NamespaceInfo]:
+        """Describe every namespace whose name starts with ``prefix``, in name order."""
+        return self._thread.run(self._client.namespaces(prefix))
+
     def status(self) -> dict[str, Any]:
         """Return what the broker says of itself."""
         return self._thread.run(self._client.status())
@@ -700,6 +710,7 @@ __all__ = [
     "Group",
     "Message",
     "Messages",
+    "Namespace",
     "PenstockError",
     "Publisher",
     "Queue",

@@ -5,7 +5,9 @@ from typing import Any
 
 
 class ErrorCode(IntEnum):
-    """Why something was refused. Numbers below 100 end the connection; the others end one command only."""
+    """Why something was refused. Numbers below 100 end the connection; the others end one command only, or with CLOSE
+    the attempt to be connected to a namespace.
+    """
 
     PROTOCOL_VERSION = 1
     MALFORMED_FRAME = 2
@@ -64,6 +66,9 @@ class ErrorCode(IntEnum):
     MESSAGE_DYING = 163
     MESSAGE_LEASED = 164
     NOT_DEAD = 165
+    UNKNOWN_NAMESPACE = 170
+    NAMESPACE_FULL = 171
+    NAMESPACE_IN_USE = 172
 
     @property
     def fatal(self) -> bool:

@@ -36,7 +36,7 @@ _SMALL_READ_BYTES: Final = 4096
 
 class FrameType(IntEnum):
     """What a frame's payload is. The ranges group them: connection, answer, definition, publish, consume, transaction,
-    reply, administration, routing.
+    reply, administration, routing, namespaces.
     """
 
     HELLO = 0x01
@@ -112,6 +112,12 @@ class FrameType(IntEnum):
     EXCHANGE_BIND = 0x94
     EXCHANGE_UNBIND = 0x95
     EXCHANGE_BINDINGS = 0x96
+
+    NAMESPACE_DECLARE = 0xA0
+    NAMESPACE_ALTER = 0xA1
+    NAMESPACE_DESCRIBE = 0xA2
+    NAMESPACE_DELETE = 0xA3
+    NAMESPACE_LIST = 0xA4
 
 
 class Frame(NamedTuple):
