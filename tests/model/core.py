@@ -10,13 +10,14 @@ from tests.sim.bodies import SELECTOR, block_of, headers_of, key_of, uids_of
 from tests.sim.comparison import adopt_delays, adopt_sieves, compare
 from tests.sim.hearing import note_definition
 from tests.sim.judge import Publication, Recorded
+from tests.sim.lifetimes import check_may_end, check_none_lingers
 from tests.sim.replay import Known, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.state import Place, ShadowConsumer, ShadowGroup, ShadowQueue, ShadowSession
 from tests.sim.transacting import carry_out, check_states, refusal
 from tests.sim.violation import Violation
 
-from penstock.core import asking, definitions, delivery, expiring, groups, publishing, settling, transacting
+from penstock.core import asking, definitions, delivery, expiring, groups, lifetimes, publishing, settling, transacting
 from penstock.core.asks import parse_asks
 from penstock.core.broker import Broker
 from penstock.core.facts import (
@@ -24,6 +25,7 @@ from penstock.core.facts import (
     Acked,
     Asked,
     Dead,
+    Deleted,
     Discarded,
     Expired,
     Fact,
@@ -85,6 +87,8 @@ class CoreUnderTest:
         self.removed = 0
         self.settling = False
         self.transacting = False
+        self.expiring = False
+        """True while queues that nobody uses are ended."""
         self.dying: list[tuple[int, int]] = []
         self._next_position = 1
         self._next_session = 1
@@ -154,7 +158,12 @@ class CoreUnderTest:
             case Expired():
                 shadow.expired(fact, self.now_ms)
             case _:
-                self.removed += note_definition(shadow, fact)
+                self._defined(fact)
+
+    def _defined(self, fact: Fact) -> None:
+        if isinstance(fact, Deleted) and self.expiring:
+            check_may_end(self.shadow, fact.queue, self.now_ms, leaving=False)
+        self.removed += note_definition(self.shadow, fact)
 
     def _take(self, group: ShadowGroup, offset: int) -> None:
         for session in self.shadow.sessions.values():
@@ -170,6 +179,7 @@ class CoreUnderTest:
         queue, created = definitions.declare(self.broker, name, settings, self.now_ms, QUEUES_MAX)
         if created != (known is None) or queue.name != name:
             raise Violation("I12", f"{name} was declared: {created}, {known}")
+        self.shadow.names[name].used_ms = self.now_ms
 
     def open_session(self) -> Session:
         """A connection begins, with a producer."""
@@ -272,6 +282,7 @@ class CoreUnderTest:
     def cancel(self, session: Session, number: int, release: bool) -> None:
         """End a consumer."""
         delivery.remove_consumer(self.broker, delivery.find_consumer(session, number))
+        self.shadow.sessions[session.number].consumers[number].group.queue.used_ms = self.now_ms
         if release:
             settling.release_unstarted(self.broker, session, number)
         self.shadow.cancel(session.number, number, release)
@@ -314,6 +325,8 @@ class CoreUnderTest:
 
     def close_session(self, session: Session, lost: bool) -> None:
         """A connection is gone."""
+        for consumer in self.shadow.sessions[session.number].consumers.values():
+            consumer.group.queue.used_ms = self.now_ms
         settling.close_session(self.broker, session, lost, self.now_ms)
         self.shadow.close_session(session.number, lost, self.now_ms)
         self.adopt()
@@ -326,6 +339,10 @@ class CoreUnderTest:
         self.shadow.expire(self.now_ms)
         self.shadow.wake(self.now_ms)
         self.adopt()
+        self.expiring = True
+        lifetimes.end_unused(self.broker, self.now_ms)
+        self.expiring = False
+        check_none_lingers(self.shadow, self.now_ms)
 
     def dispatch(self) -> None:
         """Hand out what is ready; every hand-out has to be legal, and no one may be left wanting."""
@@ -438,6 +455,8 @@ class CoreUnderTest:
             _apply(broker, known)
         broker.dropped.clear()
         broker.reopen(self.now_ms)
+        for queue in shadow.queues.values():
+            queue.used_ms = self.now_ms
         self._start(broker, shadow)
 
     # -- checks --------------------------------------------------------------------------------------------------------

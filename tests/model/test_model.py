@@ -52,6 +52,7 @@ _settings = st.builds(
     dedup_count_max=st.sampled_from([1, 4, 100_000]),
     ttl_ms=st.sampled_from([0, 0, 200, 5000]),
     on_expired=st.sampled_from(EXPIRED_FATES),
+    expires_ms=st.sampled_from([0, 0, 1000, 40_000, 100_000]),
 )
 
 
