@@ -199,7 +199,7 @@ def test_the_command_line_administers_and_uses_namespaces(broker: Broker) -> Non
     assert [info["name"] for info in broker.lines("queue", "list", "--json", *inside)] == ["jobs"]
     listed = broker.run("namespace", "list").stdout.decode()
     assert "1 of 3" in listed
-    assert "of 1.0 MB" in broker.run("namespace", "describe", "cli").stdout.decode()
+    assert "of 1.0 MB" in broker.run("namespace", "show", "cli").stdout.decode()
     assert "namespace cli" in broker.run("status").stdout.decode()
     assert broker.json("status")["namespaces"][0]["max_queues"] == 3
     assert "max_queues" in broker.json("status", *inside)

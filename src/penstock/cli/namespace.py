@@ -71,8 +71,8 @@ def list_namespaces(
     output.print_table(("namespace", "queues", "connections", "size", "exchanges", "schedules"), rows)
 
 
-@app.command(epilog="Example: penstock namespace describe billing --json")
-def describe(namespace: NamespaceName, url: Url = DEFAULT_URL, json: Json = False) -> None:
+@app.command(epilog="Example: penstock namespace show billing --json")
+def show(namespace: NamespaceName, url: Url = DEFAULT_URL, json: Json = False) -> None:
     """Show a namespace's limits and what is in it."""
     info = run_with_client(url, lambda client: client.namespace(namespace).info())
     if json:
