@@ -23,7 +23,7 @@ from penstock.auth.guard import Guard, ListenRefusedError
 from penstock.core.lifetimes import Expired
 from penstock.core.values import QueueSettings
 from penstock.cron import CronCalendar
-from penstock.engine.alarms import Alarm
+from penstock.engine.alarms import BREAKER, Alarm
 from penstock.engine.clock import BrokerClock
 from penstock.engine.driver import Driver
 from penstock.engine.engine import Engine
@@ -238,10 +238,14 @@ class Broker:
         self.log.warning("watermark", reason=change)
 
     def _on_alarm(self, alarm: Alarm) -> None:
-        self.log.warning("alarm raised", **_named(alarm))
+        event = "breaker opened, the group tries with little" if alarm.what == BREAKER else "alarm raised"
+        self.log.warning(event, **_named(alarm))
 
     def _on_alarm_released(self, alarm: Alarm) -> None:
-        self.log.info("alarm released", **_named(alarm))
+        if alarm.what == BREAKER:
+            self.log.warning("breaker closed, the group hands out everything", **_named(alarm))
+        else:
+            self.log.info("alarm released", **_named(alarm))
 
     def _look_around(self) -> None:
         self._look_timer = self._loop.call_later(LOOK_AROUND_S, self._look_around)
@@ -311,7 +315,7 @@ def _on_unhandled(broker: Broker, loop: asyncio.AbstractEventLoop, context: dict
 
 
 def _named(alarm: Alarm) -> dict[str, Any]:
-    return {name: value for name, value in alarm._asdict().items() if name != "since_ms"}
+    return {name: value for name, value in alarm._asdict().items() if name != "since_ms" and value is not None}
 
 
 def free_bytes(path: str) -> int:

@@ -41,7 +41,7 @@ async def test_the_dead_letter_queues_that_the_broker_makes_have_its_bounds_and_
         info = await dead.info()
         assert (info.max_messages, info.overflow, info.dropped, info.alarm_messages) == (2, "drop_oldest", 3, 2)
         [alarm] = await client.alarms()
-        assert alarm[:4] == ("jobs.dead", "messages", 2, 2)
+        assert alarm[:5] == ("jobs.dead", None, "messages", 2, 2)
         assert (await dead.info()).alarms == (alarm,)
         await asyncio.to_thread(test_broker.restart)
         assert [one.queue for one in await client.alarms()] == ["jobs.dead"]
@@ -67,7 +67,7 @@ def test_the_blocking_client_sets_alarms_and_lists_them(test_broker: TestBroker)
         jobs.publish(b"x")
         test_broker.clock.advance(61)
         [alarm] = client.alarms()
-        assert alarm == Alarm("jobs", "age_ms", 61_000, 60_000, alarm.since)
+        assert alarm == Alarm("jobs", None, "age_ms", 61_000, 60_000, alarm.since)
         assert alarm.since > datetime(2020, 1, 1, tzinfo=UTC)
         assert jobs.alter(alarm_age=0, alarm_messages=5) == {"alarm_messages": (0, 5), "alarm_age_ms": (60_000, 0)}
         assert client.alarms() == []

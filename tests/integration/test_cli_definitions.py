@@ -14,6 +14,7 @@ priority_max = 255
 
 [queues.jobs.groups.billing]
 mode = "keyed"
+breaker_failures = 20
 
 [exchanges.events]
 type = "topic"

@@ -84,3 +84,26 @@ def test_a_group_is_given_another_selector(broker: Broker, queue: str) -> None:
     assert broker.run("group", "alter", queue, "eu", "--where", "").stdout == b"nothing changed\n"
     wrong = broker.run("group", "alter", queue, "eu", "--where", "n = = 2")
     assert (wrong.exit_code, "column 5" in wrong.stderr) == (64, True)
+
+
+def test_a_breaker_is_declared_altered_shown_and_closed(broker: Broker) -> None:
+    broker.declare("brittle", "--breaker-failures", "1", "--breaker-wait", "30")
+    declared = broker.json("group", "declare", "brittle", "billing", "--breaker-failures", "9")
+    assert (declared["breaker_failures"], declared["breaker_wait"], declared["breaker"]["state"]) == (9, 1, "closed")
+    broker.lines("publish", "brittle", "one", "two")
+    with sync.connect(broker.url) as client, client.queue("brittle").consume() as messages:
+        next(iter(messages)).nack(reason="gone", delay=0)
+        while not client.queue("brittle").info().breakers:
+            pass
+    shown = broker.json("queue", "show", "brittle")
+    assert [(one["group"], one["state"]) for one in shown["breakers"]] == [("", "open")]
+    assert "breaker open until" in broker.run("queue", "list", "--prefix", "brittle").stdout.decode()
+    assert "breaker open until" in broker.run("group", "list", "brittle").stdout.decode()
+    assert "(default) breaker open until" in broker.run("queue", "show", "brittle").stdout.decode()
+    assert "brittle: breaker of group (default) open, 1 attempts failed" in broker.run("status").stdout.decode()
+    assert broker.run("group", "resume", "brittle", "").exit_code == 0
+    assert broker.json("queue", "show", "brittle")["breakers"] == []
+    altered = broker.json("group", "alter", "brittle", "billing", "--breaker-failures", "5", "--rate", "3/s")
+    assert altered["changed"] == {"rate_per_s": [None, 3], "breaker_failures": [9, 5]}
+    assert "nothing changed" in broker.run("group", "alter", "brittle", "billing", "--rate", "3/s").stdout.decode()
+    assert "closed" in broker.run("group", "show", "brittle", "billing").stdout.decode()

@@ -253,6 +253,9 @@ class CoreUnderTest:
     def pause(self, owner: Queue | Group, paused: bool) -> None:
         """Stop hand-outs, or let them go on."""
         groups.pause(self.broker, owner, paused)
+        if not paused:
+            queue, name = (owner, None) if isinstance(owner, Queue) else (owner.queue, owner.name)
+            self.shadow.close_breakers(self.shadow.queues[queue.number], name)
 
     def consume(
         self,
@@ -356,6 +359,7 @@ class CoreUnderTest:
         for one in self.broker.deliveries:
             self.shadow.handed_out(one, self.now_ms)
         self.broker.deliveries.clear()
+        self.shadow.look_at_breakers()
         for queue in self.shadow.queues.values():
             self.shadow.check_none_starves(queue, now_ms=self.now_ms)
 

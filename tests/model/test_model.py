@@ -50,6 +50,8 @@ _settings = st.builds(
     dead_letter=st.sampled_from([None, "graveyard"]),
     dedup_window_ms=st.sampled_from([0, 0, 500, 1 << 31]),
     dedup_count_max=st.sampled_from([1, 4, 100_000]),
+    breaker_failures=st.sampled_from([0, 0, 1, 2, 5]),
+    breaker_wait_ms=st.sampled_from([99, 1000]),
     ttl_ms=st.sampled_from([0, 0, 200, 5000]),
     on_expired=st.sampled_from(EXPIRED_FATES),
     expires_ms=st.sampled_from([0, 0, 1000, 40_000, 100_000]),
@@ -58,9 +60,9 @@ _settings = st.builds(
 
 _GROUPS = {
     "": GroupSettings(),
-    "billing": GroupSettings(mode="single"),
-    "audit": GroupSettings(mode="keyed", on_dead="hold"),
-    "europe": GroupSettings(where=SELECTOR),
+    "billing": GroupSettings(mode="single", breaker_failures=1, breaker_wait_ms=100),
+    "audit": GroupSettings(mode="keyed", on_dead="hold", breaker_failures=2, breaker_wait_ms=99),
+    "europe": GroupSettings(where=SELECTOR, breaker_failures=3, breaker_wait_ms=1),
     "orders": GroupSettings(mode="keyed", where=SELECTOR),
     "watch": GroupSettings(ephemeral=True),
 }

@@ -313,7 +313,7 @@ def settle(world: World) -> None:
     if not tags:
         return
     outcomes = [ACK, NACK, RELEASE, REJECT, EXTEND, STARTED, REQUEUE]
-    outcome = rng.choices(outcomes, [60, 14, 6, 10, 6, 10, 5])[0]
+    outcome = rng.choices(outcomes, [60, world.options.nacks, 6, 10, 6, 10, 5])[0]
     if outcome == STARTED and not world.options.marks_started:
         outcome = ACK
     duration_ms = 0
@@ -705,6 +705,8 @@ def declare_group(world: World) -> None:
         settings["on_dead"] = world.options.on_dead
     if name in world.options.group_rates:
         settings["rate_per_s"], settings["rate_burst"] = world.options.group_rates[name]
+    if name in world.options.group_breakers:
+        settings["breaker_failures"], settings["breaker_wait_ms"] = world.options.group_breakers[name]
     if name in world.options.filtered:
         settings["where"] = SELECTOR
     known = next((group for group in queue.groups.values() if group.name == name and group.declared), None)
@@ -743,13 +745,20 @@ def delete_group(world: World) -> None:
 def pause(world: World) -> None:
     connection, queue = _pick(world, _TARGETS)
     if connection is not None and queue is not None:
-        group = world.rng.choice([None, _draw_group(world, queue).name])
-        connection.request("queue_pause", queue=queue.name, group=group, paused=world.rng.random() < 0.3)
+        _pause(world, connection, queue, world.rng.choice([None, _draw_group(world, queue).name]), 0.3)
+
+
+def _pause(world: World, connection: Connection, queue: ShadowQueue, group: str | None, odds: float) -> None:
+    """Pause it with these odds, else let it go on, which closes breakers."""
+    paused = world.rng.random() < odds
+    connection.request("queue_pause", queue=queue.name, group=group, paused=paused)
+    if not paused:
+        world.shadow.close_breakers(queue, group)
 
 
 def resume_all(world: World, connection: Connection) -> None:
     """Let every queue and group go on."""
     for queue in list(world.shadow.queues.values()):
-        connection.request("queue_pause", queue=queue.name, group=None, paused=False)
+        _pause(world, connection, queue, None, 0)
         for group in list(queue.groups.values()):
-            connection.request("queue_pause", queue=queue.name, group=group.name, paused=False)
+            _pause(world, connection, queue, group.name, 0)

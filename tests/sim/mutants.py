@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 from unittest.mock import patch
 
+from tests.sim.breaker_mutants import BREAKER_MUTANTS
 from tests.sim.exchange_mutants import EXCHANGE_MUTANTS
 
 from penstock.core import (
@@ -828,6 +829,7 @@ MUTANTS: Final = (
     tokens_not_taken,
     tokens_not_waited_for,
     leases_begin_when_extended,
+    *BREAKER_MUTANTS,
     *EXCHANGE_MUTANTS,
     filtered_handed_out,
     filter_takes_its_neighbour,

@@ -75,6 +75,10 @@ class Options:
     """Of the namespace, when it is declared."""
     dead_letters: dict[str, Any] = field(default_factory=dict)
     """Of the dead-letter queues that the broker makes by itself."""
+    nacks: int = 14
+    """Weight of failures among what becomes of deliveries; 60 are acknowledged."""
+    group_breakers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Failures and the wait, in ms, of the named groups that have a breaker."""
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     exchanges: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -85,7 +89,7 @@ class Options:
 
 def draw_options(rng: random.Random) -> Options:
     """Return a seed's options."""
-    return Options(
+    options = Options(
         clients=rng.randint(1, 4),
         segment_bytes=rng.choice([300, 300, 1000, 4000, 20_000]),
         batch_close_bytes=rng.choice([150, 600, 4096, 8 * 1024 * 1024]),
@@ -125,7 +129,18 @@ def draw_options(rng: random.Random) -> Options:
         insiders=frozenset(number for number in range(1, 5) if rng.random() < 0.3),
         limits=draw_limits(rng),
         dead_letters=rng.choice([{}, {}, _DROPPING | {"max_messages": 1}, _DROPPING | {"max_messages": 4}]),
+        nacks=rng.choice([14, 14, 200]),
+        group_breakers={name: _draw_breaker(rng) for name in GROUPS if name and rng.random() < 0.4},
     )
+    for name in QUEUES:
+        if rng.random() < (0.9 if options.nacks > 14 else 0.2):
+            failures, wait_ms = _draw_breaker(rng)
+            options.settings[name] |= {"breaker_failures": failures, "breaker_wait_ms": wait_ms}
+    return options
+
+
+def _draw_breaker(rng: random.Random) -> tuple[int, int]:
+    return rng.choice([1, 1, 2, 5]), rng.choice([20, 1000, 30_000])
 
 
 def draw_limits(rng: random.Random) -> dict[str, int]:

@@ -383,6 +383,7 @@ class Probe:
             self._moved = None  # a copy that an operator made is of no original that has to end
         self._turn()
         self.adopt()
+        self.shadow.look_at_breakers()
         self.cuts.check(self.engine.next_due_ms())
         check_none_is_late(self.shadow, self.engine.next_due_ms(), now_ms)
         if self._moved is not None and not self.history.copying:

@@ -443,6 +443,10 @@ class Shadow:
             self._check_turn(group, consumer, message)
             if not group.spend(now_ms):
                 raise Violation("S19", f"{group.label} hands out {offset}, more than its rate of {group.rate} allows")
+            tag = (session.number, session.next_tag)
+            wrong = group.breaker and group.breaker.hand_out(tag, offset, now_ms, self._is_held)
+            if wrong:
+                raise Violation("D18", f"{group.label} hands out {offset} at {now_ms}: {wrong}")
             group.put(message, Place.LEASED)
             message.attempts += 1
             message.due_ms = message.due_until_ms = message.held_until_ms = 0
@@ -451,6 +455,23 @@ class Shadow:
             consumer.leased_bytes += message.stored.unit_bytes
             session.tags[session.next_tag] = Held(group, offset, consumer, deadline_ms, message.attempts, now_ms)
             session.next_tag += 1
+
+    def _is_held(self, tag: tuple[int, int]) -> bool:
+        session = self.sessions.get(tag[0])
+        return session is not None and tag[1] in session.tags
+
+    def look_at_breakers(self) -> None:
+        """After a dispatch: where a trial run is over, and somebody could have had more, its group goes on."""
+        for queue in self.queues.values():
+            for group in queue.groups.values():
+                if group.breaker and not (queue.paused or group.paused) and self.consumers_of(group):
+                    group.breaker.look(self._is_held)
+
+    def close_breakers(self, queue: ShadowQueue, name: str | None) -> None:
+        """An operator had a queue, or one of its groups, go on."""
+        for group in queue.groups.values():
+            if group.breaker is not None and group.is_tripped and name in (None, group.name):
+                group.breaker.reset()
 
     def _check_hand_out(self, group: ShadowGroup, consumer: ShadowConsumer, delivery: Delivery, offset: int) -> Message:
         message = group.messages.get(offset)
@@ -464,12 +485,7 @@ class Shadow:
             raise Violation("I3", f"{group.label} {offset} was handed out before durable ({group.queue.visible})")
         if consumer.choosy and not is_selected(message.stored.uid):
             raise Violation("I12", f"{group.label} {offset} was handed to {consumer.name}, which did not select it")
-        if group.settings.mode == "keyed":
-            before = group.before(message)
-            if before is not None:
-                raise Violation("I7", f"{group.label} {offset} was handed out before {before} of the same key")
-        elif (group.by_priority or offset != group.ready[0]) and offset != (first := self.first_for(group, consumer)):
-            raise Violation("I7", f"{group.label} {offset} was handed out before {first}")
+        self._check_order(group, consumer, message)
         if (delivery.attempt, delivery.failures) != (message.attempts + 1, message.failures):
             tried = message.attempts, message.failures
             raise Violation("I8", f"{group.label} {offset}: {delivery[2:4]} after {tried}")
@@ -478,6 +494,18 @@ class Shadow:
         if not consumer.can_take(message.stored.unit_bytes):
             raise Violation("I13", f"{consumer.name} was handed {message.stored.unit_bytes} bytes beyond its credit")
         return message
+
+    def _check_order(self, group: ShadowGroup, consumer: ShadowConsumer, message: Message) -> None:
+        """Its turn has come; a trial run goes on from what was tried last, where no order is promised."""
+        offset = message.offset
+        if group.settings.mode == "keyed":
+            before = group.before(message)
+            if before is not None:
+                raise Violation("I7", f"{group.label} {offset} was handed out before {before} of the same key")
+        elif group.is_tripped and group.settings.mode == "shared" and not group.by_priority:
+            return
+        elif (group.by_priority or offset != group.ready[0]) and offset != (first := self.first_for(group, consumer)):
+            raise Violation("I7", f"{group.label} {offset} was handed out before {first}")
 
     def _check_turn(self, group: ShadowGroup, consumer: ShadowConsumer, message: Message) -> None:
         """It is this consumer's turn: the highest priority first; in mode single the active one alone."""
@@ -538,11 +566,12 @@ class Shadow:
     def check_none_starves(self, queue: ShadowQueue, busy: Collection[int] = (), now_ms: int = 0) -> None:
         """After a dispatch: no consumer has credit for the first message that it may be handed.
 
-        ``busy`` are the numbers of groups that something is being read for. What waits for a rate is left to the quiet
-        phase, where it has to come in the end. What is over and was not let go of yet holds up what is behind it.
+        ``busy`` are the numbers of groups that something is being read for. What waits for a rate or a breaker is left
+        to the quiet phase, where it has to come in the end. What is over and was not let go of yet holds up what is
+        behind it.
         """
         for group in queue.groups.values():
-            waits = group.paused or queue.paused or group.number in busy or group.rate
+            waits = group.paused or queue.paused or group.number in busy or group.rate or group.is_tripped
             if waits:
                 continue
             if any(one.is_over(now_ms) and one.place in WAITING for one in group.messages.values()):
@@ -674,6 +703,8 @@ class Shadow:
 
     def _give_back(self, held: Held, due_ms: int = 0) -> None:
         message = held.group.messages[held.offset]
+        if held.group.breaker is not None:
+            held.group.breaker.give_back(held.offset)
         message.held_until_ms = due_ms
         held.group.put(message, Place.DELAYED if due_ms else Place.READY)
 
@@ -682,6 +713,8 @@ class Shadow:
         if group.settings.mode == "shared":
             message = group.messages[held.offset]
             message.tail_at = group.queue.next_offset
+            if group.breaker is not None:
+                group.breaker.give_back(held.offset)
             group.put(message, Place.TAIL)
             group.advance()
         else:
@@ -696,6 +729,11 @@ class Shadow:
     def _fail(self, held: Held, reason: str, delay_ms: int, rejected: bool, now_ms: int) -> None:
         group, queue = held.group, held.group.queue
         message, settings = group.messages[held.offset], queue.settings
+        breaker = group.breaker_for_failures()
+        if breaker is not None and rejected:
+            breaker.give_back(held.offset)
+        elif breaker is not None:
+            breaker.count_failure(held.offset, group.acked, now_ms)
         message.failures += 1
         message.history.append((now_ms, held.attempt, held.consumer.name, reason, held.leased_at_ms))
         over = 0 < settings.max_failures <= message.failures

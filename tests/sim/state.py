@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tests.sim.bodies import key_of
+from tests.sim.breakers import ShadowBreaker
 from tests.sim.exchanges import Way
 from tests.sim.terms import Asked
 
@@ -152,6 +153,8 @@ class ShadowGroup:
     acked: int = 0
     dead: int = 0
     redelivered: int = 0
+    breaker: ShadowBreaker | None = None
+    """Of this life of the broker; None until something failed."""
     sifted_until: int = 0
     """Its selector was applied to what is below; told by the broker."""
     discarded: list[int] = field(default_factory=lambda: [0] * len(DISCARD_REASONS))
@@ -166,6 +169,18 @@ class ShadowGroup:
         """Messages a second and the burst, if it has a rate."""
         rated = self.settings if self.name else self.queue.settings
         return None if rated.rate_per_s is None else (rated.rate_per_s, rated.rate_burst or 1)
+
+    def breaker_for_failures(self) -> ShadowBreaker | None:
+        """Its breaker, if it has one; it begins to count with the first failure."""
+        paced = self.settings if self.name else self.queue.settings
+        if paced.breaker_failures and self.breaker is None:
+            self.breaker = ShadowBreaker(paced.breaker_failures, paced.breaker_wait_ms)
+        return self.breaker
+
+    @property
+    def is_tripped(self) -> bool:
+        """Its breaker is open, or tries."""
+        return self.breaker is not None and not self.breaker.is_closed
 
     def spend(self, now_ms: int) -> bool:
         """One message is handed out; False when its rate does not allow that."""

@@ -21,7 +21,7 @@ from penstock.settings import LimitSettings, LogSettings, ServerSettings, Settin
 from penstock.storage.errors import DataDirectoryLocked, StorageFailed
 from penstock.storage.memory import MemoryFileSystem, Operation
 from penstock_client.wire import control
-from penstock_client.wire.entries import decode_confirm
+from penstock_client.wire.entries import Outcome, decode_confirm, encode_settle
 from penstock_client.wire.errors import ErrorCode
 from penstock_client.wire.frames import FrameType
 
@@ -241,6 +241,31 @@ async def test_the_log_warns_of_an_alarm_once_and_tells_when_it_is_over() -> Non
     named = {"queue": "jobs", "what": "messages", "value": 1, "limit": 1}
     assert [(one["level"], one["event"]) for one in logged] == [("warning", "alarm raised"), ("info", "alarm released")]
     assert all(named.items() <= one.items() for one in logged)
+
+
+async def test_the_log_warns_when_a_breaker_opens_and_when_it_closes() -> None:
+    stream = io.StringIO()
+    broker = Broker(Settings(), make_logger("json", "info", stream), fs=MemoryFileSystem())
+    peer = Peer(broker).ready()
+    await peer.route(breaker_failures=1)
+    await peer.call(FrameType.CONSUME, consumer=1, queue="jobs")
+    peer.publish(1, b"x")
+    await peer.next(FrameType.CONFIRM)
+    await peer.next(FrameType.DELIVER)
+    peer.send(FrameType.SETTLE, encode_settle(Outcome.NACK, [(1, 1)]), 99)
+    await peer.next(FrameType.OK)
+    broker.engine.alarms.check()
+    peer.send(FrameType.QUEUE_PAUSE, {"queue": "jobs", "paused": False}, 100)
+    await peer.next(FrameType.DELIVER)
+    await peer.next(FrameType.OK)
+    broker.engine.alarms.check()
+    await broker.stop()
+    logged = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(one["level"], one["event"].partition(",")[0]) for one in logged] == [
+        ("warning", "breaker opened"),
+        ("warning", "breaker closed"),
+    ]
+    assert {(one["queue"], one["group"]) for one in logged} == {("jobs", "")}
 
 
 async def test_the_machine_is_asked_where_no_probes_are_given(tmp_path: Path) -> None:

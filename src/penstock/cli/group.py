@@ -12,6 +12,8 @@ from penstock.cli.exits import CommandError, ExitCode
 from penstock.cli.messages import plain_value
 from penstock.cli.options import (
     DEFAULT_URL,
+    BreakerFailures,
+    BreakerWait,
     GroupName,
     Json,
     QueueName,
@@ -98,6 +100,8 @@ def declare(
     ] = "earliest",
     rate: RateOption = None,
     rate_burst: RateBurst = None,
+    breaker_failures: BreakerFailures = None,
+    breaker_wait: BreakerWait = None,
     where: Where = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
@@ -107,7 +111,15 @@ def declare(
 
     async def go(client: "Client") -> "tuple[bool, GroupInfo]":
         handle = client.queue(queue).group(
-            group, mode=mode.value, start=begin, on_dead=on_dead.value, rate=per_s, rate_burst=rate_burst, where=where
+            group,
+            mode=mode.value,
+            start=begin,
+            on_dead=on_dead.value,
+            rate=per_s,
+            rate_burst=rate_burst,
+            where=where,
+            breaker_failures=breaker_failures,
+            breaker_wait=breaker_wait,
         )
         return await handle.declare(), await handle.info()
 
@@ -136,17 +148,21 @@ def alter(
             show_default=False,
         ),
     ] = None,
+    breaker_failures: BreakerFailures = None,
+    breaker_wait: BreakerWait = None,
     url: Url = DEFAULT_URL,
     json: Json = False,
 ) -> None:
     """Give a living group other settings. Its messages and its place stay."""
-
-    async def go(client: "Client") -> dict[str, tuple[Any, Any]]:
-        handle = client.queue(queue).group(group)
-        on_dead_value = on_dead and on_dead.value
-        return await handle.alter(on_dead=on_dead_value, rate=rate_of(rate), rate_burst=rate_burst, where=where)
-
-    changed = run_with_client(url, go)
+    settings: dict[str, Any] = {
+        "on_dead": on_dead and on_dead.value,
+        "rate": rate_of(rate),
+        "rate_burst": rate_burst,
+        "where": where,
+        "breaker_failures": breaker_failures,
+        "breaker_wait": breaker_wait,
+    }
+    changed = run_with_client(url, lambda client: client.queue(queue).group(group).alter(**settings))
     if json:
         output.print_json({"queue": queue, "group": group, "changed": changed})
     else:
@@ -165,7 +181,14 @@ def show(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL, json: Json 
 
 
 def _fact(name: str, value: Any) -> object:
-    return output.age_text(value) if name == "oldest_age_ms" else value
+    match name:
+        case "oldest_age_ms":
+            return output.age_text(value)
+        case "breaker" if value is not None:
+            return output.breaker_text(value).removeprefix("breaker ")
+        case "breaker_wait":
+            return f"{value:g} s"
+    return value
 
 
 @app.command(epilog="Example: penstock group state events billing --json")
@@ -187,7 +210,7 @@ def pause(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL) -> None:
 
 @app.command(epilog="Example: penstock group resume events billing")
 def resume(queue: QueueName, group: GroupName, url: Url = DEFAULT_URL) -> None:
-    """Let a group's hand-outs go on."""
+    """Let a group's hand-outs go on, and close its breaker."""
     run_with_client(url, lambda client: client.queue(queue).group(group).resume())
     output.print_text(f"group {_shown(group)} resumed")
 
@@ -248,4 +271,7 @@ def _shown(name: str) -> str:
 
 
 def _state(info: "GroupInfo") -> str:
-    return ", ".join(word for word, is_so in (("paused", info.paused), ("ephemeral", info.ephemeral)) if is_so) or "-"
+    words = [word for word, is_so in (("paused", info.paused), ("ephemeral", info.ephemeral)) if is_so]
+    if info.breaker is not None and info.breaker.state != "closed":
+        words.append(output.breaker_text(info.raw["breaker"]))
+    return ", ".join(words) or "-"

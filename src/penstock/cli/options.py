@@ -67,6 +67,18 @@ RateBurst = Annotated[
     typer.Option(help="Of that, the most at once. [default: a tenth of a second's worth]", show_default=False),
 ]
 
+BreakerFailures = Annotated[
+    int | None,
+    typer.Option(
+        help="Attempts that fail, and next to none that succeeds, until it hands out nothing and tries; 0 for never.",
+        show_default=False,
+    ),
+]
+BreakerWait = Annotated[
+    float | None,
+    typer.Option(help="Seconds until it tries, twice as many after each that fails. [default: 1]", show_default=False),
+]
+
 
 def rate_of(text: str | None) -> float | None:
     """Return a rate in messages a second, 0 for none. Raises CommandError (USAGE)."""

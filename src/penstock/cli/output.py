@@ -203,9 +203,19 @@ def time_text(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
+def breaker_text(breaker: dict[str, Any]) -> str:
+    """Return how a breaker fares."""
+    if breaker["state"] == "open":
+        return f"breaker open until {time_text(breaker['until_ms'])}"
+    return f"breaker trying {breaker['size']}" if breaker["state"] == "trial" else "breaker closed"
+
+
 def alarm_text(alarm: dict[str, Any]) -> str:
     """Return what an alarm says, without its queue."""
     value, limit, since = alarm["value"], alarm["limit"], time_text(alarm["since_ms"])
+    if alarm["what"] == "breaker":
+        group = printable(alarm["group"]) or "(default)"
+        return f"breaker of group {group} open, {value:,} attempts failed, since {since}"
     if alarm["what"] == "age_ms":
         return f"oldest message {duration_text(value)} old, alarm at {duration_text(limit)}, since {since}"
     return f"{value:,} {alarm['what']}, alarm at {limit:,}, since {since}"

@@ -12,6 +12,8 @@ from penstock.cli.finding import COLUMNS, State, found_map, found_row
 from penstock.cli.messages import MessageFormat, render, scheduled_line, scheduled_map
 from penstock.cli.options import (
     DEFAULT_URL,
+    BreakerFailures,
+    BreakerWait,
     Json,
     QueueName,
     RateBurst,
@@ -67,13 +69,19 @@ def list_queues(
         for info in infos:
             output.print_json(describe(info))
         return
-    columns = ("queue", "ready", "upcoming", "scheduled", "leased", "dead", "consumers", "size", "oldest")
+    columns = ("queue", "ready", "upcoming", "scheduled", "leased", "dead", "consumers", "size", "oldest", "state")
     output.print_table(columns, [_row(info) for info in infos])
 
 
 def _row(info: "QueueInfo") -> tuple[object, ...]:
     counts = (info.ready, info.upcoming, info.scheduled, info.leased, info.dead, info.consumers)
-    return (info.name, *counts, output.bytes_text(info.bytes), output.age_text(info.raw["oldest_age_ms"]))
+    oldest = output.age_text(info.raw["oldest_age_ms"])
+    return (info.name, *counts, output.bytes_text(info.bytes), oldest, _state(info))
+
+
+def _state(info: "QueueInfo") -> str:
+    breakers = [f"{output.printable(one['group'])} {output.breaker_text(one)}".strip() for one in info.raw["breakers"]]
+    return ", ".join([*(["paused"] if info.paused else []), *breakers]) or "-"
 
 
 @app.command(epilog="Example: penstock queue declare jobs --lease 60 --max-failures 3 --backoff 1 300")
@@ -106,6 +114,8 @@ def declare(
     ] = False,
     alarm_messages: Annotated[int, typer.Option(help="How many messages raise an alarm; 0 for none.")] = 0,
     alarm_age: Annotated[float, typer.Option(help="Seconds its oldest message may wait; 0 for no alarm.")] = 0,
+    breaker_failures: BreakerFailures = None,
+    breaker_wait: BreakerWait = None,
     expires: Annotated[
         float, typer.Option(help="Seconds after which it is deleted when nobody uses it; 0 for never.")
     ] = 0,
@@ -139,6 +149,8 @@ def declare(
             overflow_dead_letter=overflow_dead_letter,
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
+            breaker_failures=breaker_failures,
+            breaker_wait=breaker_wait,
             expires=expires,
             ttl=ttl,
             on_expired=on_expired.value,
@@ -172,6 +184,8 @@ def alter(
     overflow_dead_letter: Annotated[bool | None, typer.Option(help="What is dropped becomes a dead letter.")] = None,
     alarm_messages: Annotated[int | None, typer.Option(help="How many messages raise an alarm; 0 for none.")] = None,
     alarm_age: Annotated[float | None, typer.Option(help="Seconds its oldest message may wait; 0 for any.")] = None,
+    breaker_failures: BreakerFailures = None,
+    breaker_wait: BreakerWait = None,
     expires: Annotated[
         float | None, typer.Option(help="Seconds after which it is deleted when nobody uses it.", show_default=False)
     ] = None,
@@ -205,6 +219,8 @@ def alter(
             overflow_dead_letter=overflow_dead_letter,
             alarm_messages=alarm_messages,
             alarm_age=alarm_age,
+            breaker_failures=breaker_failures,
+            breaker_wait=breaker_wait,
             expires=expires,
             dedup_window=dedup_window,
             dedup_count_max=dedup_count_max,
@@ -246,7 +262,9 @@ def _fact(name: str, value: Any) -> object:
     match name:
         case "alarms":
             return "; ".join(map(output.alarm_text, value)) or None
-        case "lease" | "dedup_window" | "max_age" | "alarm_age" | "expires" | "ttl":
+        case "breakers":
+            return "; ".join(f"{one['group'] or '(default)'} {output.breaker_text(one)}" for one in value) or None
+        case "lease" | "dedup_window" | "max_age" | "alarm_age" | "breaker_wait" | "expires" | "ttl":
             return f"{value:g} s"
         case "backoff":
             return f"{value[0]:g} s to {value[1]:g} s"
@@ -398,7 +416,7 @@ def pause(queue: QueueName, url: Url = DEFAULT_URL) -> None:
 
 @app.command(epilog="Example: penstock queue resume jobs")
 def resume(queue: QueueName, url: Url = DEFAULT_URL) -> None:
-    """Let a queue's hand-outs go on."""
+    """Let a queue's hand-outs go on, and close its groups' breakers."""
     run_with_client(url, lambda client: client.queue(queue).resume())
     output.print_text(f"queue {output.printable(queue)} resumed")
 

@@ -86,7 +86,7 @@ def command_error(error: "PenstockError") -> CommandError:
     return CommandError(exit_code, happened, advice, detail)
 
 
-_RAW: Final = {"oldest_age": "oldest_age_ms", "alarms": "alarms"}
+_RAW: Final = {"oldest_age": "oldest_age_ms", "alarms": "alarms", "breakers": "breakers", "breaker": "breaker"}
 """Fields that are shown as the protocol has them."""
 
 

@@ -174,6 +174,8 @@ class Broker:
     """Of dead-letter queues that nobody declared: their bounds and alarms; the rest follows from their sources."""
     watched_queues: dict[Queue, None]
     """Queues with an alarm: ``engine.alarms`` looks at them about once a second."""
+    tripped_groups: dict[Group, None]
+    """Groups whose breakers are not closed."""
 
     def __init__(self, recorder: Recorder, boot_epoch: int, block_reader: BlockReader) -> None:  # noqa: PLR0915  fields, one a line
         self.recorder, self.block_reader = recorder, block_reader
@@ -228,7 +230,7 @@ class Broker:
         """A heap of (ms since 1970, queue number): when to look whether a queue is used. See ``lifetimes``."""
         self.overfull_queues: dict[Queue, None] = {}
         """Queues that hold what has to go to their dead letters: the caller does that, who has the blocks."""
-        self.watched_queues = {}
+        self.watched_queues, self.tripped_groups = {}, {}
         self.draining: dict[QueueLog | Schedule, None] = {}
         """Logs and schedules with more such blocks than were dropped at once: see ``drain``."""
         self._drop_blocks_max = _ALL_BLOCKS
@@ -291,6 +293,7 @@ class Broker:
                 queue = self.queues[fact.queue]
                 was_used = queue.settings.expires_ms == fact.settings.expires_ms
                 queue.take_settings(fact.settings, fact.time_ms)
+                self._look_at_breaker(queue.group)
                 self._watch(queue)
                 self._relieve(queue)
                 self._look_at_ages(queue)
@@ -299,6 +302,7 @@ class Broker:
             case GroupAltered():
                 group = self._group(fact.queue, fact.group)
                 group.take_settings(fact.settings)
+                self._look_at_breaker(group)
             case Paused():
                 owner = self._group(fact.queue, fact.group) if fact.group else self.queues[fact.queue]
                 owner.paused = fact.paused
@@ -534,6 +538,11 @@ class Broker:
         queue.usage = Usage() if queue.settings.expires_ms else None
         if queue.usage is not None:
             heappush(self.use_deadlines, (queue.usage.due_ms, queue.number))
+
+    def _look_at_breaker(self, group: Group) -> None:
+        """With other settings it is a new one, and closed."""
+        if not group.is_tripped:
+            self.tripped_groups.pop(group, None)
 
     def _watch(self, queue: Queue) -> None:
         if queue.settings.has_alarms:

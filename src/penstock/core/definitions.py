@@ -168,6 +168,7 @@ def describe(broker: Broker, queue: Queue) -> dict[str, Any]:
         "unscheduled": 0 if schedule is None else schedule.cancelled_count,
         "needed_messages": needed_messages(queue),
         "needed_bytes": needed_bytes(queue),
+        "breakers": [_breaker(group) for group in queue.groups.values() if group.is_tripped],
         "dropped_newest": queue.dropped_newest,
         "dedup_ids": 0 if queue.dedup is None else len(queue.dedup),
         "created_at_ms": queue.created_at_ms,
@@ -186,9 +187,14 @@ def describe_group(group: Group) -> dict[str, Any]:
         "next_offset": group.next_offset,
         "low_offset": group.low_offset,
         **_counts([group]),
+        "breaker": None if group.breaker is None else group.breaker.as_map(),
         "consumers": len(group.consumers),
         **_totals([group]),
     }
+
+
+def _breaker(group: Group) -> dict[str, Any]:
+    return {"group": group.name, **(group.breaker.as_map() if group.breaker is not None else {})}
 
 
 def _counts(groups: list[Group]) -> dict[str, int]:

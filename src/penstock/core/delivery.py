@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from penstock.core.breaker import Part
 from penstock.core.broker import Broker, Delivery
 from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
 from penstock.core.group import Group
@@ -12,7 +13,6 @@ from penstock.core.lifetimes import leave
 from penstock.core.log import BlockRef
 from penstock.core.priorities import Lanes
 from penstock.core.queue import Queue
-from penstock.core.rates import Bucket
 from penstock.core.selectors import Selector
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice
@@ -138,8 +138,8 @@ def _dispatch_group(broker: Broker, group: Group, now_ms: int) -> None:
     group.unrecorded = group.next_offset
     if group.lanes is not None:
         group.lanes.look_again()
-    if group.bucket is not None:
-        _hand_out_rated(broker, group, group.bucket, group.tiers(), now_ms)
+    if group.is_gated and _stays_gated(broker, group, now_ms):
+        _hand_out_gated(broker, group, group.tiers(), now_ms)
     elif group.plain_consumers:
         _share_out(broker, group, group.consumers, now_ms)
     else:
@@ -184,16 +184,39 @@ def _hand_out_in_turn(broker: Broker, group: Group, consumers: list[Consumer], l
     return next(filter(None, (_hand_out_part(broker, group, one, share, now_ms) for one in candidates)), 0)
 
 
-def _hand_out_rated(broker: Broker, group: Group, bucket: Bucket, tiers: list[list[Consumer]], now_ms: int) -> None:
-    """Hand out as many as there are tokens for; if more could be, look again when there are tokens (SEMANTICS 19)."""
-    while limit := min(bucket.available(now_ms), group.ready_count):
+def _stays_gated(broker: Broker, group: Group, now_ms: int) -> bool:
+    """False when its breaker closes now and it has no rate."""
+    if group.recovers(now_ms):
+        broker.tripped_groups.pop(group, None)
+    return group.is_gated
+
+
+def _hand_out_gated(broker: Broker, group: Group, tiers: list[list[Consumer]], now_ms: int) -> None:
+    """Hand out as many as its breaker and its rate allow; look again when more may be (SEMANTICS 19)."""
+    bucket, breaker = group.bucket, group.breaker
+    while limit := group.allowed(now_ms):
         handed_out = _hand_out_in_order(broker, group, tiers, limit, now_ms)
         if not handed_out:
             return  # no consumer has credit: the next settle brings this group back
-        bucket.take(handed_out)
-    if group.ready_count and any(consumer.wants() for tier in tiers for consumer in tier):
-        group.tokens_due_ms = bucket.next_ms()
-        broker.delayed_groups[group] = None
+        if bucket is not None:
+            bucket.take(handed_out)
+        if breaker is not None and group.is_tripped:
+            breaker.handed_out(_part_of(broker, broker.deliveries[-1]))
+    if breaker is not None and group.is_tripped and not breaker.allowed():
+        if breaker.retry_ms > now_ms:  # else a trial run is out, whose end brings this group back
+            _look_again(broker, group, breaker.retry_ms)
+    elif bucket is not None and group.ready_count and any(consumer.wants() for tier in tiers for consumer in tier):
+        _look_again(broker, group, bucket.next_ms())
+
+
+def _part_of(broker: Broker, delivery: Delivery) -> Part:
+    end_tag = delivery.first_tag + delivery.end - delivery.first
+    return Part(broker.sessions[delivery.session], delivery.first_tag, end_tag, delivery.first, delivery.end)
+
+
+def _look_again(broker: Broker, group: Group, due_ms: int) -> None:
+    group.gate_due_ms = due_ms
+    broker.delayed_groups[group] = None
 
 
 def _record_fresh(broker: Broker, group: Group) -> None:
@@ -221,9 +244,24 @@ def _hand_out_part(broker: Broker, group: Group, consumer: Consumer, limit: int,
         return _hand_out_chosen(broker, group, consumer, consumer.choice, limit, now_ms)
     if group.lanes is not None:
         return _hand_out_by_priority(broker, group, group.lanes, consumer, limit, now_ms)
-    if group.returned_count and (returned := group.first_returned()) is not None:
-        return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
+    if group.returned_count:
+        if group.is_gated and group.tries_in_turn:
+            return _hand_out_trial(broker, group, consumer, limit, now_ms)
+        if (returned := group.first_returned()) is not None:
+            return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
     return _hand_out_fresh(broker, group, consumer, limit, now_ms)
+
+
+def _hand_out_trial(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:
+    """Go on through what waits: behind what was tried last, then the untouched, then from the front again."""
+    breaker = group.breaker
+    returned = group.returned_after(breaker.tried_until) if breaker is not None else None
+    if returned is not None:
+        return _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
+    count = _hand_out_fresh(broker, group, consumer, limit, now_ms)
+    if not count and (returned := group.first_returned()) is not None:
+        count = _hand_out_returned(broker, group, consumer, returned, limit, now_ms)
+    return count
 
 
 def _hand_out_fresh(broker: Broker, group: Group, consumer: Consumer, limit: int, now_ms: int) -> int:

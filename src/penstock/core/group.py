@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
+from penstock.core.breaker import CLOSED, Breaker, make_breaker
 from penstock.core.groupstate import GroupState
 from penstock.core.keyed import KeyIndex
 from penstock.core.priorities import Lanes, Priorities
@@ -85,6 +86,7 @@ class Group:
         "_returned",
         "_tail",
         "active",
+        "breaker",
         "bucket",
         "consumers",
         "counters",
@@ -93,9 +95,11 @@ class Group:
         "deleted",
         "durable",
         "dying_count",
+        "gate_due_ms",
         "held",
         "history",
         "index",
+        "is_gated",
         "lanes",
         "name",
         "next_offset",
@@ -112,7 +116,6 @@ class Group:
         "sieves",
         "state",
         "tail_count",
-        "tokens_due_ms",
         "turn",
         "unrecorded",
     )
@@ -132,8 +135,11 @@ class Group:
         """False for a default group that nobody has used yet: it keeps messages only while no other group does."""
         self.deleted = False
         self.paused = False
-        self.bucket: Bucket | None = None
-        self.take_rate()
+        self.breaker: Breaker | None = None
+        self.is_gated = False
+        """True while not everything that is ready may be handed out at once: by its rate, or while its breaker is not
+        closed."""
+        self.take_pace()
         self.next_offset = queue.log.start_offset
         self.passed = RangeSet()
         self.outstanding = OutstandingRuns()
@@ -164,20 +170,64 @@ class Group:
         self.delayed_count = 0
         self.tail_count = 0
         self.dying_count = 0
-        self.tokens_due_ms = 0
-        """Not 0: messages and consumers wait for the bucket until then."""
+        self.gate_due_ms = 0
+        """Not 0: messages and consumers wait for the bucket, or for the breaker, until then."""
 
-    def take_rate(self) -> None:
-        """Hold the rate of its settings from now on; the default group has that of its queue."""
-        rated = self.settings if self.name else self.queue.settings
-        self.bucket = make_bucket(rated.rate_per_s, rated.rate_burst)
+    def take_pace(self) -> None:
+        """Hold the rate of its settings from now on, with their breaker; the default group has those of its queue."""
+        paced = self.settings if self.name else self.queue.settings
+        self.bucket: Bucket | None = make_bucket(paced.rate_per_s, paced.rate_burst)
+        if self.breaker is None or self.breaker.settings != (paced.breaker_failures, paced.breaker_wait_ms):
+            self.breaker = make_breaker(paced.breaker_failures, paced.breaker_wait_ms)
+        self.is_gated = self.bucket is not None or self.is_tripped
+
+    # -- the breaker ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_tripped(self) -> bool:
+        """True while its breaker is open, or tries."""
+        return self.breaker is not None and self.breaker.state != CLOSED
+
+    @property
+    def tries_in_turn(self) -> bool:
+        """True when what is handed out is of a trial run, and the group has no order to keep."""
+        return self.is_tripped and self.settings.mode != "single"
+
+    def trips(self, first: int, end: int, now_ms: int) -> bool:
+        """Attempts failed; True when its breaker opens for that."""
+        if self.breaker is None or not self.breaker.failed(first, end, self.counters.acked, now_ms):
+            return False
+        self.is_gated = True
+        return True
+
+    def recovers(self, now_ms: int) -> bool:
+        """True when its breaker closes now, for all of the last trial run was acknowledged."""
+        if self.breaker is None or not self.breaker.look(now_ms):
+            return False
+        self.is_gated = self.bucket is not None
+        return True
+
+    def close_breaker(self) -> bool:
+        """Somebody knows better: hand out everything again. False when it was closed already."""
+        if self.breaker is None or not self.is_tripped:
+            return False
+        self.breaker.close()
+        self.is_gated = self.bucket is not None
+        return True
+
+    def allowed(self, now_ms: int) -> int:
+        """Return how many messages its breaker and its rate allow to hand out now."""
+        allowed = self.ready_count
+        if self.breaker is not None and self.is_tripped:
+            allowed = min(allowed, self.breaker.allowed())
+        return min(allowed, self.bucket.available(now_ms)) if self.bucket is not None else allowed
 
     def take_settings(self, settings: GroupSettings) -> None:
         """Have other settings from now on. Another selector looks at all that nobody was handed yet, before that is
         handed out; what was filtered stays so (SEMANTICS 14).
         """
         before, self.settings = self.settings, settings
-        self.take_rate()
+        self.take_pace()
         if settings.where != before.where:
             self.sieve = Sieve(self, settings.where) if settings.where else None
             self._look_at_consumers()
@@ -438,10 +488,10 @@ class Group:
         self.reach_tail()
 
     def wake(self, now_ms: int) -> bool:
-        """Make ready what is due; True when anything was, or when there are tokens for what is ready."""
-        woke = 0 < self.tokens_due_ms <= now_ms
+        """Make ready what is due; True when anything was, or when what is ready may be handed out now."""
+        woke = 0 < self.gate_due_ms <= now_ms
         if woke:
-            self.tokens_due_ms = 0
+            self.gate_due_ms = 0
         while self._due and self._due[0][0] <= now_ms:
             _, first, end = heappop(self._due)
             self.delayed_count -= end - first
@@ -469,6 +519,10 @@ class Group:
     def first_returned(self) -> OffsetRange | None:
         """The lowest range that is ready again."""
         return self._returned[0] if self._returned else None
+
+    def returned_after(self, offset: int) -> OffsetRange | None:
+        """The lowest range that is ready again from ``offset`` on. It looks at all of them: for trial runs."""
+        return min(((max(first, offset), end) for first, end in self._returned if end > offset), default=None)
 
     def returned(self) -> Sequence[OffsetRange]:
         """All ranges that are ready again, in no order."""
@@ -567,9 +621,9 @@ class Group:
         return waiting + self.passed.gaps(self.next_offset, self.queue.log.next_offset)
 
     def next_due_ms(self) -> int | None:
-        """When the next delayed message is due, or the next token of a rate."""
+        """When the next delayed message is due, or may be handed out by rate and breaker."""
         times = [self._due[0][0]] if self._due else []
-        return min([*times, self.tokens_due_ms] if self.tokens_due_ms else times, default=None)
+        return min([*times, self.gate_due_ms] if self.gate_due_ms else times, default=None)
 
     def reopen(self) -> list[int]:
         """After recovery nothing is leased: sort what is outstanding into ready and delayed; return what is dying."""

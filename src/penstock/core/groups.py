@@ -147,7 +147,7 @@ def end_deliveries(broker: Broker, group: Group, refusal: Refusal) -> None:
         for lease in [lease for lease in session.leases if lease.consumer.group is group]:
             session.take(lease.first_tag, lease.first_tag + lease.count)
     group.consumers.clear()
-    for waiting in (broker.ready_groups, broker.delayed_groups, broker.looking):
+    for waiting in (broker.ready_groups, broker.delayed_groups, broker.looking, broker.tripped_groups):
         waiting.pop(group, None)
     broker.dying = [dying for dying in broker.dying if dying.group is not group]
 
@@ -155,17 +155,25 @@ def end_deliveries(broker: Broker, group: Group, refusal: Refusal) -> None:
 def pause(broker: Broker, owner: Queue | Group, paused: bool) -> bool:
     """Stop the hand-outs of a queue or of one group, or let them go on; False when that was so already.
 
-    What is leased stays leased, publishing goes on.
+    What is leased stays leased, publishing goes on. To let them go on closes breakers, too.
     """
-    if owner.paused == paused:
-        return False
-    if isinstance(owner, Queue):  # a memory queue's definition survives as well
+    groups = list(owner.groups.values()) if isinstance(owner, Queue) else [owner]
+    changed = owner.paused != paused
+    if changed and isinstance(owner, Queue):  # a memory queue's definition survives as well
         broker.emit(not owner.settings.ephemeral, Paused(owner.number, 0, paused))
-        broker.ready_groups |= dict.fromkeys(owner.groups.values())
-    else:
-        broker.emit(owner.durable, Paused(owner.queue.number, owner.number, paused))
-        broker.ready_groups[owner] = None
-    return True
+    elif changed:
+        broker.emit(groups[0].durable, Paused(groups[0].queue.number, groups[0].number, paused))
+    if not paused:
+        closed = [group for group in groups if _close_breaker(broker, group)]
+        changed = changed or bool(closed)
+    if changed:
+        broker.ready_groups |= dict.fromkeys(groups)
+    return changed
+
+
+def _close_breaker(broker: Broker, group: Group) -> bool:
+    broker.tripped_groups.pop(group, None)
+    return group.close_breaker()
 
 
 def remember_ephemeral(session: Session, group: Group) -> None:

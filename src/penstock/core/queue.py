@@ -168,7 +168,7 @@ class Queue:
         """Have other settings from now on: those that may be altered."""
         before, self.settings = self.settings, settings
         self.look_whether_judged()
-        self.group.take_rate()
+        self.group.take_pace()
         self._take_window(settings, time_ms)
         self.take_ttl()
         if settings.max_age_ms != before.max_age_ms:

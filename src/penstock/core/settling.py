@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from penstock.core import namespacing
 from penstock.core.asks import NOTHING, Ask
+from penstock.core.breaker import Breaker
 from penstock.core.broker import Broker, Dying
 from penstock.core.dropping import bound_dead_letters
 from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
@@ -220,6 +221,8 @@ def _emit_acked(broker: Broker, group: Group, ranges: tuple[OffsetRange, ...]) -
 def _release(broker: Broker, taken: list[Taken], due_ms: int = 0) -> None:
     for part in taken:
         group = part.consumer.group
+        if group.breaker is not None:
+            group.breaker.given_back(part.first, part.end)
         if due_ms:
             group.delay(part.first, part.end, due_ms)
             broker.delayed_groups[group] = None
@@ -239,6 +242,8 @@ def _requeue(broker: Broker, taken: list[Taken]) -> None:
     for part in taken:
         group = part.consumer.group
         if group.settings.mode == "shared":
+            if group.breaker is not None:
+                group.breaker.given_back(part.first, part.end)
             group.put_at_tail(part.first, part.end)
             _came_back(broker, group, part)
         else:
@@ -273,6 +278,8 @@ def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: boo
     due_ms = 0 if dying else now_ms + wait_ms
     failure = Failure(now_ms, part.attempts, part.consumer.name, reason, part.leased_at_ms)
     broker.emit(group.durable, Failed(queue.number, group.number, part.first, part.end, due_ms, dying, failure))
+    if group.breaker is not None:
+        _tell_breaker(broker, group, group.breaker, part, rejected, now_ms)
     if dying:
         group.dying_count += part.end - part.first
         broker.dying += [Dying(group, offset) for offset in range(part.first, part.end)]
@@ -282,3 +289,11 @@ def _fail(broker: Broker, part: Taken, reason: str, delay_ms: int, rejected: boo
     else:
         group.give_back(part.first, part.end)
     _came_back(broker, group, part)
+
+
+def _tell_breaker(broker: Broker, group: Group, breaker: Breaker, part: Taken, rejected: bool, now_ms: int) -> None:
+    """A rejected message says that it is bad, not that nothing works."""
+    if rejected:
+        breaker.given_back(part.first, part.end)
+    elif group.trips(part.first, part.end, now_ms):
+        broker.tripped_groups[group] = None

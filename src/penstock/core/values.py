@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple, Self
 
+from penstock.core.breaker import BREAKER_FAILURES_MAX, BREAKER_WAIT_MS_MAX
 from penstock.core.names import local_name
 from penstock.core.rates import BURST_MAX, RATE_PER_S_MAX, RATE_PER_S_MIN
 from penstock.core.selectors import Selector, selector_from_json
@@ -134,9 +135,9 @@ class QueueSettings:
     ``max_failures`` 0 means no limit; ``dead_letter`` None means "<queue>.dead"; ``dedup_window_ms`` 0 means that
     message ids are not looked at; ``max_messages``, ``max_bytes`` and ``max_age_ms`` 0 mean no bound,
     ``alarm_messages`` and ``alarm_age_ms`` 0 no alarm; ``ttl_ms`` 0 that messages may wait for ever; ``priority_max``
-    is what higher priorities count as. The rate is that of the default group (``rates.py``); None means none.
-    ``expires_ms`` is how long it may be unused, 0 for ever; an ephemeral one ends with its last consumer
-    (``lifetimes.py``).
+    is what higher priorities count as. The rate (``rates.py``, None for none) and the breaker (``breaker.py``,
+    ``breaker_failures`` 0 for none) are those of the default group. ``expires_ms`` is how long it may be unused, 0 for
+    ever; an ephemeral one ends with its last consumer (``lifetimes.py``).
     """
 
     durable: bool = True
@@ -157,6 +158,8 @@ class QueueSettings:
     overflow_dead_letter: bool = False
     alarm_messages: int = 0
     alarm_age_ms: int = 0
+    breaker_failures: int = 0
+    breaker_wait_ms: int = 1000
     expires_ms: int = 0
     ephemeral: bool = False
     ttl_ms: int = 0
@@ -188,6 +191,7 @@ ALTERABLE: Final = frozenset(
     {
         *("lease_ms", "max_failures", "backoff_min_ms", "backoff_max_ms", "dead_letter", "memory_bytes_max"),
         *("rate_per_s", "rate_burst", "alarm_messages", "alarm_age_ms", "expires_ms"),
+        *("breaker_failures", "breaker_wait_ms"),
         *("max_messages", "max_bytes", "max_age_ms", "overflow", "overflow_dead_letter"),
         *("dedup_window_ms", "dedup_count_max"),
         *("ttl_ms", "on_expired", "priority_max"),
@@ -195,7 +199,9 @@ ALTERABLE: Final = frozenset(
 )
 """Settings of a living queue that may be altered: nothing that is stored depends on them. When a message expires and
 which priority it has was settled as it entered the log."""
-GROUP_ALTERABLE: Final = frozenset({"on_dead", "rate_per_s", "rate_burst", "where"})
+GROUP_ALTERABLE: Final = frozenset(
+    {"on_dead", "rate_per_s", "rate_burst", "breaker_failures", "breaker_wait_ms", "where"}
+)
 
 _BOUNDS: Final = {
     "lease_ms": (100, HOLD_MS_MAX),
@@ -208,6 +214,8 @@ _BOUNDS: Final = {
     "max_messages": (0, 1 << 40),
     "max_bytes": (0, 1 << 50),
     "max_age_ms": (0, MAX_AGE_MS_MAX),
+    "breaker_failures": (0, BREAKER_FAILURES_MAX),
+    "breaker_wait_ms": (1, BREAKER_WAIT_MS_MAX),
     "alarm_messages": (0, 1 << 40),
     "alarm_age_ms": (0, MAX_AGE_MS_MAX),
     "expires_ms": (0, EXPIRES_MS_MAX),
@@ -258,9 +266,13 @@ def _check_setting(name: str, value: Any) -> None:
         if value not in EXPIRED_FATES:
             raise Refused("bad-setting", f"on_expired must be one of {', '.join(EXPIRED_FATES)}, not {value!r}")
     else:
-        low, high = _BOUNDS[name]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
+        _check_number(name, value)
+
+
+def _check_number(name: str, value: Any) -> None:
+    low, high = _BOUNDS[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise Refused("bad-setting", f"{name} must be a whole number from {low} to {high}, not {value!r}")
 
 
 def _check_rate(name: str, value: Any) -> None:
@@ -291,6 +303,8 @@ class GroupSettings:
     rate_per_s: float | None = None
     rate_burst: int | None = None
     where: Selector | None = None
+    breaker_failures: int = 0
+    breaker_wait_ms: int = 1000
 
     def as_map(self) -> dict[str, Any]:
         """Every setting by name, as people see it: the selector is its text, "" for none."""
@@ -330,6 +344,8 @@ def parse_group_settings(arguments: dict[str, Any]) -> GroupSettings:
     _check_rate("rate_per_s", settings.rate_per_s)
     _check_rate("rate_burst", settings.rate_burst)
     _check_burst_has_rate(settings)
+    _check_number("breaker_failures", settings.breaker_failures)
+    _check_number("breaker_wait_ms", settings.breaker_wait_ms)
     return settings
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tests.unit.engine.harness import Bench, Peer
 
-from penstock.core.values import ACK
+from penstock.core.values import ACK, NACK
 from penstock.engine.alarms import Alarm
 
 
@@ -49,11 +49,11 @@ def test_an_alarm_is_raised_once_at_its_limit_and_released_a_tenth_below(
     peer.settle(ACK, (1, 1))
     bench.work()
     assert alarms(bench) == [("jobs", "messages", 9, 10)]
-    assert told == [("raised", Alarm("jobs", "messages", 10, 10, since_ms))]
+    assert told == [("raised", Alarm("jobs", None, "messages", 10, 10, since_ms))]
     peer.settle(ACK, (2, 2))
     bench.work()
     assert alarms(bench) == []
-    assert told[1:] == [("released", Alarm("jobs", "messages", 9, 10, since_ms))]
+    assert told[1:] == [("released", Alarm("jobs", None, "messages", 9, 10, since_ms))]
 
 
 def test_an_alarm_goes_by_the_age_of_the_oldest_message_in_the_journal_too(bench: Bench) -> None:
@@ -95,6 +95,59 @@ def test_a_queue_that_is_deleted_while_its_age_is_looked_up_has_no_alarm(
     assert [what for what, _ in told] == ["raised", "released"]
 
 
+def test_a_breaker_that_is_not_closed_raises_an_alarm_of_its_group(bench: Bench, told: list[tuple[str, Alarm]]) -> None:
+    bench.declare(max_failures=0)
+    bench.peer().call("group_declare", queue="jobs", group="billing", breaker_failures=2)
+    peer = bench.peer().open("jobs")
+    peer.ask("consume", consumer=1, queue="jobs", group="billing")
+    peer.publish(1, b"a", b"b", b"c")
+    bench.work()
+    since_ms = bench.now_ms
+    peer.settle(NACK, (1, 3))
+    bench.pass_time(10)
+    [alarm] = bench.peer().call("status")["alarms"]
+    wanted: dict[str, Any] = {
+        "queue": "jobs",
+        "group": "billing",
+        "what": "breaker",
+        "value": 3,
+        "limit": 2,
+        "since_ms": since_ms,
+    }
+    assert alarm == wanted
+    assert bench.peer().call("queue_describe", queue="jobs")["alarms"] == [wanted]
+    bench.peer().call("queue_pause", queue="jobs", group="billing", paused=False)
+    assert bench.peer().call("status")["alarms"] == []
+    assert told == [("raised", Alarm(**wanted)), ("released", Alarm(**wanted))]
+
+
+def test_a_breaker_is_closed_after_a_restart(bench: Bench) -> None:
+    peer = filled(bench, 3, breaker_failures=1)
+    peer.settle(NACK, (1, 1))
+    bench.work()
+    assert [one["what"] for one in bench.peer().call("status")["alarms"]] == ["breaker"]
+    bench.start()
+    assert bench.peer().call("status")["alarms"] == []
+    described = bench.peer().call("group_describe", queue="jobs", group="")
+    assert (described["breaker"]["state"], described["breaker"]["since_ms"]) == ("closed", None)
+
+
+def test_an_open_breaker_wakes_the_broker_when_its_wait_is_over(bench: Bench) -> None:
+    peer = filled(bench, 3, breaker_failures=3)
+    peer.settle(NACK, (1, 3))
+    bench.work()
+    due_ms = bench.now_ms + 1000
+    assert bench.engine.next_due_ms() is not None
+    peer.deliveries.clear()
+    bench.now_ms = due_ms - 1
+    bench.work()
+    assert peer.deliveries == []
+    assert bench.engine.next_due_ms() == due_ms
+    bench.now_ms = due_ms
+    bench.work()
+    assert [one.message_count for one in peer.deliveries] == [1]
+
+
 def test_a_described_queue_lists_its_own_alarms(bench: Bench) -> None:
     filled(bench, 2, alarm_messages=1)
     bench.declare("other", alarm_messages=1)
@@ -103,7 +156,14 @@ def test_a_described_queue_lists_its_own_alarms(bench: Bench) -> None:
     bench.engine.alarms.check()
     assert len(alarms(bench)) == 2
     [mine] = bench.peer().call("queue_describe", queue="jobs")["alarms"]
-    assert mine == {"queue": "jobs", "what": "messages", "value": 2, "limit": 1, "since_ms": bench.now_ms}
+    assert mine == {
+        "queue": "jobs",
+        "group": None,
+        "what": "messages",
+        "value": 2,
+        "limit": 1,
+        "since_ms": bench.now_ms,
+    }
 
 
 def test_an_alarm_is_set_and_taken_away_on_a_living_queue_and_survives_a_restart(bench: Bench) -> None:

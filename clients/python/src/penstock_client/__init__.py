@@ -13,6 +13,7 @@
 """
 
 from penstock_client.alarms import Alarm
+from penstock_client.breakers import BreakerInfo
 from penstock_client.client import Client, connect
 from penstock_client.delivery import DeadLetter, Failure
 from penstock_client.errors import (
@@ -93,6 +94,7 @@ __all__ = [
     "Batch",
     "Binding",
     "BodyTooLarge",
+    "BreakerInfo",
     "Client",
     "ClientClosed",
     "ClientPublisher",

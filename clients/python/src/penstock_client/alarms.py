@@ -7,9 +7,12 @@ from typing import Any, NamedTuple, Self
 
 
 class Alarm(NamedTuple):
-    """Something of a queue is at its limit: ``what`` is "messages" or "age_ms" (of its oldest message)."""
+    """Something is at its limit: ``what`` is "messages" or "age_ms" (of its oldest message) of a queue, or "breaker":
+    ``value`` attempts failed in this group, and it hands nothing out but trial runs.
+    """
 
     queue: str
+    group: str | None
     what: str
     value: int
     limit: int
@@ -19,4 +22,4 @@ class Alarm(NamedTuple):
     def of(cls, raw: dict[str, Any]) -> Self:
         """Return the alarm in a reply."""
         since = datetime.fromtimestamp(raw["since_ms"] / 1000, UTC)
-        return cls(raw["queue"], raw["what"], raw["value"], raw["limit"], since)
+        return cls(raw["queue"], raw["group"], raw["what"], raw["value"], raw["limit"], since)

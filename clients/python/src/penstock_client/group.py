@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from uuid import uuid4
 
+from penstock_client.breakers import BreakerInfo
 from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
-from penstock_client.durations import seconds_of
+from penstock_client.durations import milliseconds, seconds_of
 from penstock_client.groupstate import Known, known_values
 from penstock_client.messages import Messages
 from penstock_client.rates import Rate, altered_rate, per_second
@@ -48,14 +49,25 @@ class GroupInfo(NamedTuple):
     low_offset: int
     rate: float | None
     rate_burst: int | None
+    breaker_failures: int
+    breaker_wait: float
+    breaker: BreakerInfo | None
+    """None where it has none."""
     raw: dict[str, Any]
 
     @classmethod
     def of(cls, raw: dict[str, Any]) -> Self:
         """Return the info in a reply."""
-        known = {field: raw[field] for field in cls._fields if field in raw}
-        oldest_age = seconds_of(raw["oldest_age_ms"])
-        return cls(**known, name=raw["group"], rate=raw["rate_per_s"], oldest_age=oldest_age, raw=raw)
+        known = {field: raw[field] for field in cls._fields if field in raw and field != "breaker"}
+        return cls(
+            **known,
+            name=raw["group"],
+            rate=raw["rate_per_s"],
+            oldest_age=seconds_of(raw["oldest_age_ms"]),
+            breaker_wait=raw["breaker_wait_ms"] / 1000,
+            breaker=BreakerInfo.of(raw["breaker"], raw["group"]) if raw["breaker"] else None,
+            raw=raw,
+        )
 
 
 class Group:
@@ -112,13 +124,16 @@ class Group:
         rate: Rate | None = None,
         rate_burst: int | None = None,
         where: str | None = None,
+        breaker_failures: int | None = None,
+        breaker_wait: float | None = None,
     ) -> dict[str, tuple[Any, Any]]:
         """Give the living group other settings, those that are given; return what changed.
 
         A ``rate`` of 0 takes the rate away, a ``where`` of "" the selector. Another selector looks at all that nobody
         was handed yet; what was filtered stays so. Raises BadSelector.
         """
-        given = {name: value for name, value in (("on_dead", on_dead), ("where", where)) if value is not None}
+        settings = {"on_dead": on_dead, "where": where, **breaker_settings(breaker_failures, breaker_wait)}
+        given = {name: value for name, value in settings.items() if value is not None}
         arguments = {**self._address, **given, **altered_rate(rate, rate_burst)}
         reply = await self._client.call(FrameType.GROUP_ALTER, arguments)
         return {name: (before, after) for name, (before, after) in reply["changed"].items()}
@@ -146,7 +161,7 @@ class Group:
         await self._client.call(FrameType.QUEUE_PAUSE, {**self._address, "paused": True})
 
     async def resume(self) -> None:
-        """Let its hand-outs go on."""
+        """Let its hand-outs go on; a breaker that is not closed is."""
         await self._client.call(FrameType.QUEUE_PAUSE, {**self._address, "paused": False})
 
     async def delete(self, *, if_unused: bool = False) -> int:
@@ -184,6 +199,11 @@ def group_settings(
     elif start is not None:
         settings["start"] = start
     return settings
+
+
+def breaker_settings(failures: int | None, wait: float | None) -> dict[str, Any]:
+    """Return the protocol's settings of a breaker, None where not given."""
+    return {"breaker_failures": failures, "breaker_wait_ms": None if wait is None else milliseconds(wait)}
 
 
 def ephemeral_name() -> str:

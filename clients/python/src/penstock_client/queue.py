@@ -12,7 +12,7 @@ from penstock_client.consumer import PREFETCH, PREFETCH_BYTES, Subscription
 from penstock_client.delivery import looked_at
 from penstock_client.finding import Finding, finding, peeking
 from penstock_client.gathering import level_of
-from penstock_client.group import Group, GroupInfo, Start, ephemeral_name, group_settings
+from penstock_client.group import Group, GroupInfo, Start, breaker_settings, ephemeral_name, group_settings
 from penstock_client.history import History
 from penstock_client.holders import ConsumerInfo
 from penstock_client.link import pack_arguments, read_reply
@@ -74,6 +74,11 @@ class Queue:
 
         From ``alarm_messages`` messages on, or when the oldest is ``alarm_age`` seconds old, the broker raises an alarm
         (0: never): ``info().alarms``, ``client.alarms()``, and its log.
+
+        With ``breaker_failures`` (0: never) the default group hands out nothing once so many attempts failed while
+        fewer than a twentieth as many were acknowledged: a downstream is gone. After ``breaker_wait`` seconds, twice as
+        many after each try that fails, it tries one message, then two, four, until as many are done. ``resume()`` has
+        it hand out everything again at once. Named groups have their own.
 
         A queue that ``expires`` is deleted, with what is in it, when nobody used it for so many seconds (0: never):
         consumers, declaring it and publishing into it are use. An ``ephemeral`` one lives in memory and ends with its
@@ -227,6 +232,8 @@ class Queue:
         rate: Rate | None = None,
         rate_burst: int | None = None,
         where: str | None = None,
+        breaker_failures: int | None = None,
+        breaker_wait: float | None = None,
     ) -> Group:
         """Return a handle on a group, "" being the default one; no I/O. What is None gets the broker's default.
 
@@ -235,13 +242,15 @@ class Queue:
         where a new one begins: ``earliest``, ``latest``, an offset or a time. An ``ephemeral`` one lives in memory,
         ends with its last consumer, begins at ``latest`` unless told otherwise, and needs no name. ``on_dead="hold"``
         keeps the order when a message dies: what is behind it waits until it is redriven, or its dead letter removed.
-        ``rate`` and ``rate_burst`` bound what its consumers are handed, as in ``declare``; those of "" are the queue's.
+        ``rate`` and ``rate_burst`` bound what its consumers are handed, ``breaker_failures`` and ``breaker_wait`` have
+        it stop when nearly everything fails, as in ``declare``; those of "" are the queue's.
         With ``where``, a selector, it is done with every message that is not selected: ``filtered`` in its info counts
         them.
         """
         if ephemeral and not name:
             name = ephemeral_name()
         settings = group_settings(mode, start, ephemeral, on_dead, rate, rate_burst, where)
+        settings |= {k: v for k, v in breaker_settings(breaker_failures, breaker_wait).items() if v is not None}
         return Group(self._client, self.name, name, settings)
 
     async def groups(self) -> list[GroupInfo]:
@@ -319,7 +328,7 @@ class Queue:
         await self._client.call(FrameType.QUEUE_PAUSE, {"queue": self.name, "paused": True})
 
     async def resume(self) -> None:
-        """Let the hand-outs go on."""
+        """Let the hand-outs go on; breakers of its groups that are not closed are."""
         await self._client.call(FrameType.QUEUE_PAUSE, {"queue": self.name, "paused": False})
 
     async def peek(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
 from penstock_client.alarms import Alarm
+from penstock_client.breakers import BreakerInfo
 from penstock_client.durations import seconds_of
 from penstock_client.queue_settings import DURATIONS
 
@@ -54,6 +55,10 @@ class QueueInfo(NamedTuple):
     alarm_messages: int
     alarm_age: float
     alarms: tuple[Alarm, ...]
+    breaker_failures: int
+    breaker_wait: float
+    breakers: tuple[BreakerInfo, ...]
+    """Those of its groups that are not closed."""
     expires: float
     ephemeral: bool
     dropped: int
@@ -74,6 +79,7 @@ class QueueInfo(NamedTuple):
             "rate": raw["rate_per_s"],
             "created_at": datetime.fromtimestamp(raw["created_at_ms"] / 1000, UTC),
             "alarms": tuple(map(Alarm.of, raw["alarms"])),
+            "breakers": tuple(BreakerInfo.of(one, one["group"]) for one in raw["breakers"]),
             "oldest_age": seconds_of(raw["oldest_age_ms"]),
             "raw": raw,
         }

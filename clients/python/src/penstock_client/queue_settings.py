@@ -32,6 +32,8 @@ class AlterableSettings(TypedDict, total=False):
     overflow_dead_letter: bool | None
     alarm_messages: int | None
     alarm_age: float | None
+    breaker_failures: int | None
+    breaker_wait: float | None
     expires: float | None
     ttl: float | None
     on_expired: str | None
@@ -45,7 +47,7 @@ class QueueSettings(AlterableSettings, total=False):
     ephemeral: bool | None
 
 
-DURATIONS: Final = ("lease", "dedup_window", "max_age", "alarm_age", "expires", "ttl")
+DURATIONS: Final = ("lease", "dedup_window", "max_age", "alarm_age", "breaker_wait", "expires", "ttl")
 """Settings that are seconds here and milliseconds there."""
 _KNOWN: Final = frozenset(QueueSettings.__annotations__)
 
