@@ -114,11 +114,15 @@ BREAKER_MUTANTS: Final[Mutants] = (
     breaker_never_opens,
     breaker_does_not_wait,
     trial_runs_one_too_long,
-    trial_runs_overlap,
     failed_trial_goes_on,
     nobody_looks_again,
 )
-RARE_BREAKER_MUTANTS: Final[Mutants] = (breaker_waits_no_longer, first_trial_closes, given_back_is_done)
+RARE_BREAKER_MUTANTS: Final[Mutants] = (
+    breaker_waits_no_longer,
+    trial_runs_overlap,
+    first_trial_closes,
+    given_back_is_done,
+)
 """What they do wrong takes longer trials than a seed of the whole broker mostly has: the model of breakers alone
 catches them, as it does the others.
 """
