@@ -21,7 +21,6 @@ from penstock.core import asking, definitions, delivery, expiring, groups, lifet
 from penstock.core.asks import parse_asks
 from penstock.core.broker import Broker
 from penstock.core.facts import (
-    PUBLISHED_HEADER_BYTES,
     Acked,
     Asked,
     Dead,
@@ -33,13 +32,16 @@ from penstock.core.facts import (
     Published,
     PublishedTo,
     Resumed,
-    decode,
-    encode,
 )
 from penstock.core.group import Group
 from penstock.core.keyed import look_at, wants_to_look
 from penstock.core.operands import Fields
 from penstock.core.queue import Queue
+from penstock.core.records import (
+    PUBLISHED_HEADER_BYTES,
+    decode,
+    encode,
+)
 from penstock.core.session import Session
 from penstock.core.transacting import Transaction, TransactionLimits
 from penstock.core.values import GroupSettings, QueueSettings, Refused

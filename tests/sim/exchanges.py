@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 from tests.sim.violation import Violation
 
 from penstock.core.exchange_settings import ExchangeSettings
-from penstock.core.facts import Bound, ExchangeDeclared, ExchangeDeleted, ExchangeFact, PublishedTo, Unbound
+from penstock.core.facts import (
+    Bound,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeFact,
+    PublishedTo,
+    Unbound,
+)
 from penstock.core.hashring import POINTS_PER_WEIGHT, hash_of
 from penstock.core.matching import Destination, MessageView
 from penstock.core.values import MEMORY

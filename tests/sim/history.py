@@ -6,7 +6,13 @@ from tests.sim.replay import Known, check_one_place, replayed
 from tests.sim.shadow import Shadow
 from tests.sim.violation import Violation
 
-from penstock.core.facts import Due, Fact, Published, PublishedTo, Scheduled
+from penstock.core.facts import (
+    Due,
+    Fact,
+    Published,
+    PublishedTo,
+    Scheduled,
+)
 
 
 class History:

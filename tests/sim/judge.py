@@ -11,7 +11,12 @@ from tests.sim.state import SCHEDULED_MARK, NotedId, ShadowQueue, Stream
 from tests.sim.violation import Violation
 
 from penstock.core.dedup import digest_of
-from penstock.core.facts import Discarded, Published, PublishedTo, Scheduled
+from penstock.core.facts import (
+    Discarded,
+    Published,
+    PublishedTo,
+    Scheduled,
+)
 from penstock.core.values import (
     BACKPRESSURE,
     DROP_NEWEST,

@@ -24,7 +24,13 @@ from penstock.core import (
 from penstock.core.bounds import room
 from penstock.core.broker import Broker, Confirm, Delivery
 from penstock.core.dedup import DedupWindow
-from penstock.core.facts import Due, Fact, Fired, Overflowed, Repeated
+from penstock.core.facts import (
+    Due,
+    Fact,
+    Fired,
+    Overflowed,
+    Repeated,
+)
 from penstock.core.group import Group
 from penstock.core.matching import Destination
 from penstock.core.namespaces import Namespace, Namespaces

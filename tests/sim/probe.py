@@ -24,7 +24,6 @@ from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
 from penstock.core.facts import (
-    PUBLISHED_HEADER_BYTES,
     STORED,
     Acked,
     Asked,
@@ -42,8 +41,8 @@ from penstock.core.facts import (
     Resumed,
     Scheduled,
     Unscheduled,
-    encode,
 )
+from penstock.core.records import PUBLISHED_HEADER_BYTES, encode
 from penstock.core.values import DROPPED, ELSEWHERE, TRANSFERRED
 from penstock.engine.deadletters import Redrive
 from penstock.engine.engine import Engine

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from tests.sim.violation import Violation
 
-from penstock.core.facts import Fired, Published, RecurringAdded, RecurringFact, RecurringPaused, RecurringRemoved
+from penstock.core.facts import (
+    Fired,
+    Published,
+    RecurringAdded,
+    RecurringFact,
+    RecurringPaused,
+    RecurringRemoved,
+)
 from penstock.cron import CronCalendar
 from penstock.engine import recurrence
 from penstock_client.wire import blocks

@@ -11,7 +11,12 @@ from tests.sim.state import SCHEDULED_MARK, Block, ShadowQueue, Stored, Stream, 
 from tests.sim.terms import asked_in
 from tests.sim.violation import Violation
 
-from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled, encode
+from penstock.core.facts import (
+    Due,
+    Scheduled,
+    Unscheduled,
+)
+from penstock.core.records import SCHEDULED_HEADER_BYTES, encode
 from penstock.core.values import DROP_OLDEST
 from penstock.storage.format import LENGTH_BYTES
 from penstock_client.wire import blocks

@@ -36,8 +36,6 @@ from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
 from penstock.core.facts import (
-    PUBLISHED_HEADER_BYTES,
-    SCHEDULED_HEADER_BYTES,
     Declared,
     Discarded,
     Expired,
@@ -49,6 +47,7 @@ from penstock.core.facts import (
     PublishedTo,
     Scheduled,
 )
+from penstock.core.records import PUBLISHED_HEADER_BYTES, SCHEDULED_HEADER_BYTES
 from penstock.core.values import (
     ACK,
     CANCELLED,

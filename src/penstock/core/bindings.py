@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 from penstock.core.broker import Broker
 from penstock.core.exchange_settings import CONSISTENT_HASH, ExchangeSettings, check_binding, check_exchange_name
 from penstock.core.exchanges import Binding, Exchange
-from penstock.core.facts import Bound, ExchangeDeclared, ExchangeDeleted, ExchangeFact, Unbound
+from penstock.core.facts import (
+    Bound,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeFact,
+    Unbound,
+)
 from penstock.core.hashring import WEIGHTS_MAX
 from penstock.core.matching import QUEUE, Destination
 from penstock.core.namespacing import check_new_name, check_together

@@ -8,7 +8,13 @@ from typing import Any
 
 from penstock.core.bounds import needed_bytes, needed_messages, waiting_count
 from penstock.core.broker import Broker
-from penstock.core.facts import Altered, Declared, Discarded, ProducerOpened, ProducersExpired
+from penstock.core.facts import (
+    Altered,
+    Declared,
+    Discarded,
+    ProducerOpened,
+    ProducersExpired,
+)
 from penstock.core.group import Group
 from penstock.core.lifetimes import remove_queue
 from penstock.core.namespacing import check_new_queue, check_together

@@ -6,13 +6,14 @@ from typing import Final
 
 from penstock.core.breaker import Part
 from penstock.core.broker import Broker, Delivery
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Leased
+from penstock.core.facts import Leased
 from penstock.core.group import Group
 from penstock.core.keyed import wants_to_look
 from penstock.core.lifetimes import leave
 from penstock.core.log import BlockRef
 from penstock.core.priorities import Lanes
 from penstock.core.queue import Queue
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.selectors import Selector
 from penstock.core.session import Consumer, Session
 from penstock.core.sieve import Choice

@@ -23,10 +23,11 @@ from penstock.core.broker import Broker, Confirm
 from penstock.core.dropping import drop_oldest
 from penstock.core.exchange_settings import check_routing_key
 from penstock.core.exchanges import Exchange, ExchangeStream
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, PublishedTo
+from penstock.core.facts import Published, PublishedTo
 from penstock.core.names import local_name
 from penstock.core.namespacing import stop_code
 from penstock.core.queue import Queue, Stream
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.routing import Plan, plan_for, plan_of
 from penstock.core.session import Route, Session
 from penstock.core.storing import note_terms

@@ -6,7 +6,12 @@ from typing import Any, Final
 
 from penstock.core.bounds import is_overrun
 from penstock.core.broker import Broker
-from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
+from penstock.core.facts import (
+    Fired,
+    RecurringAdded,
+    RecurringPaused,
+    RecurringRemoved,
+)
 from penstock.core.intake import look_at_bounds
 from penstock.core.namespacing import check_new_name, check_together
 from penstock.core.recurring import Recurring

@@ -6,7 +6,12 @@ from typing import Any
 
 from penstock.core.broker import Broker, Cancelled
 from penstock.core.expiring import look_through
-from penstock.core.facts import GroupAltered, GroupDeclared, GroupDeleted, Paused
+from penstock.core.facts import (
+    GroupAltered,
+    GroupDeclared,
+    GroupDeleted,
+    Paused,
+)
 from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.session import Session

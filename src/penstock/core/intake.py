@@ -22,10 +22,15 @@ from penstock.core.bounds import is_over, is_overrun, room
 from penstock.core.broker import Broker, Confirm
 from penstock.core.dedup import NO_ID, digest_of
 from penstock.core.dropping import bound_dead_letters, drop_oldest
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Noted, Overflowed, Repeated
+from penstock.core.facts import (
+    Noted,
+    Overflowed,
+    Repeated,
+)
 from penstock.core.namespacing import note_stored, stop_code
 from penstock.core.overflow import dead_letter_newest
 from penstock.core.queue import Queue, Stream
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.session import Session
 from penstock.core.storing import Publication, store
 from penstock.core.values import (

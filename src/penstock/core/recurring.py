@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from penstock.core.facts import Fired, RecurringAdded, RecurringPaused, RecurringRemoved
+from penstock.core.facts import (
+    Fired,
+    RecurringAdded,
+    RecurringPaused,
+    RecurringRemoved,
+)
 
 MISSED: Final = ("once", "skip", "all")
 """What becomes of firings whose time passed while the broker was down: one message for all, none, or one for each."""

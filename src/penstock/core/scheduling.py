@@ -9,11 +9,16 @@ from typing import Final, NamedTuple
 from penstock.core import publishing
 from penstock.core.broker import Broker
 from penstock.core.expiring import watch
-from penstock.core.facts import SCHEDULED_HEADER_BYTES, Due, Scheduled, Unscheduled
+from penstock.core.facts import (
+    Due,
+    Scheduled,
+    Unscheduled,
+)
 from penstock.core.fanout import ExchangeRoute
 from penstock.core.intake import look_at_bounds
 from penstock.core.namespacing import stop_code
 from penstock.core.queue import SCHEDULED_MARK, Queue, Stream
+from penstock.core.records import SCHEDULED_HEADER_BYTES
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Session
 from penstock.core.storing import Publication, note_asked

@@ -9,7 +9,14 @@ from penstock.core.asks import NOTHING, Ask
 from penstock.core.breaker import Breaker
 from penstock.core.broker import Broker, Dying
 from penstock.core.dropping import bound_dead_letters
-from penstock.core.facts import Acked, Dead, Discarded, Failed, Held, Resumed
+from penstock.core.facts import (
+    Acked,
+    Dead,
+    Discarded,
+    Failed,
+    Held,
+    Resumed,
+)
 from penstock.core.group import Group
 from penstock.core.lifetimes import end_with_session
 from penstock.core.overflow import dead_letter_queue

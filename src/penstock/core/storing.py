@@ -8,8 +8,9 @@ from typing import Final
 from penstock.core.asks import Ask, Asks
 from penstock.core.broker import Broker
 from penstock.core.expiring import watch
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Asked, Published
+from penstock.core.facts import Asked, Published
 from penstock.core.queue import Queue, Stream
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 
 _new: Final = tuple.__new__
 """Builds a NamedTuple in a third of the time that calling its class takes; for what is built per block."""

@@ -25,13 +25,14 @@ from penstock.core.broker import Broker
 from penstock.core.dedup import NO_ID, DedupWindow, digest_of
 from penstock.core.definitions import find_queue
 from penstock.core.dropping import drop_oldest
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, GroupStateSet
+from penstock.core.facts import GroupStateSet
 from penstock.core.group import Group
 from penstock.core.groups import find_group
 from penstock.core.groupstate import ABSENT, check_state, has_changed, last_version, state_values
 from penstock.core.intake import note
 from penstock.core.namespacing import full_text, stop_code
 from penstock.core.queue import Queue
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.session import Session
 from penstock.core.settling import TagRange, acknowledge
 from penstock.core.storing import append_internal

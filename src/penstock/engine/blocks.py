@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from typing import Final
 
-from penstock.core.facts import BLOCK_STARTS, PUBLISHED_HEADER, PUBLISHED_HEADER_BYTES
 from penstock.core.log import BlockRef
+from penstock.core.records import (
+    BLOCK_STARTS,
+    PUBLISHED_HEADER,
+    PUBLISHED_HEADER_BYTES,
+)
 from penstock.engine.interface import StoredBlock
 from penstock.engine.shared import SharedBlocks
 from penstock.storage.format import OFFSET_BITS, segment_of

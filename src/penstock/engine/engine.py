@@ -38,12 +38,14 @@ from penstock.core.facts import (
     MovedTo,
     Published,
     PublishedTo,
+)
+from penstock.core.log import BlockRef
+from penstock.core.queue import Queue
+from penstock.core.records import (
     encode,
     shared_record,
     stored_header,
 )
-from penstock.core.log import BlockRef
-from penstock.core.queue import Queue
 from penstock.core.replies import ReplyBoxes
 from penstock.core.session import Session
 from penstock.core.storing import Publication

@@ -16,6 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core.facts import (
+    DueMoved,
+    Moved,
+    MovedTo,
+    ScheduledMoved,
+)
+from penstock.core.records import (
     BLOCK_STARTS,
     DUE_MOVED,
     MOVED_TO,
@@ -25,10 +31,6 @@ from penstock.core.facts import (
     SCHEDULED,
     SCHEDULED_HEADER,
     SCHEDULED_MOVED,
-    DueMoved,
-    Moved,
-    MovedTo,
-    ScheduledMoved,
     decode_shared,
 )
 from penstock.engine.exchange_snapshots import ExchangesFrozen

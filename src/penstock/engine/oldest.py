@@ -13,7 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from penstock.core.facts import (
+from penstock.core.group import Group
+from penstock.core.log import BlockRef
+from penstock.core.queue import Queue
+from penstock.core.records import (
     DUE_MOVED,
     PUBLISHED_HEADER,
     SCHEDULED,
@@ -21,9 +24,6 @@ from penstock.core.facts import (
     SCHEDULED_HEADER_BYTES,
     SCHEDULED_MOVED,
 )
-from penstock.core.group import Group
-from penstock.core.log import BlockRef
-from penstock.core.queue import Queue
 
 if TYPE_CHECKING:
     from penstock.engine.engine import Engine

@@ -14,6 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core.broker import Broker
 from penstock.core.facts import (
+    Altered,
+    Declared,
+    Deleted,
+    GroupAltered,
+    GroupDeclared,
+    GroupDeleted,
+    MovedTo,
+    NamespaceSet,
+    Paused,
+)
+from penstock.core.group import Group
+from penstock.core.groupstate import GroupState, StateValue
+from penstock.core.matching import Destination
+from penstock.core.queue import Queue, SequenceRun, Stream
+from penstock.core.records import (
     ACKED,
     ASKED,
     DEAD,
@@ -39,23 +54,10 @@ from penstock.core.facts import (
     SCHEDULED_HEADER,
     SCHEDULED_MOVED,
     UNSCHEDULED,
-    Altered,
-    Declared,
-    Deleted,
-    GroupAltered,
-    GroupDeclared,
-    GroupDeleted,
-    MovedTo,
-    NamespaceSet,
-    Paused,
     block_bytes_of,
     decode,
     decode_shared,
 )
-from penstock.core.group import Group
-from penstock.core.groupstate import GroupState, StateValue
-from penstock.core.matching import Destination
-from penstock.core.queue import Queue, SequenceRun, Stream
 from penstock.core.runs import RunState
 from penstock.core.schedule import SCHEDULE_COLUMNS, Entry, Schedule
 from penstock.core.terms import ScheduledTerms, Terms

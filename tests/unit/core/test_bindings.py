@@ -9,8 +9,15 @@ from tests.unit.core.test_routing import bind, exchange
 from penstock.core import bindings, definitions
 from penstock.core.exchange_settings import ExchangeSettings
 from penstock.core.exchanges import Exchanges
-from penstock.core.facts import Bound, ExchangeDeclared, ExchangeDeleted, ExchangeFact, Unbound, decode, encode
+from penstock.core.facts import (
+    Bound,
+    ExchangeDeclared,
+    ExchangeDeleted,
+    ExchangeFact,
+    Unbound,
+)
 from penstock.core.matching import Destination
+from penstock.core.records import decode, encode
 from penstock.core.values import Refused
 
 

@@ -11,8 +11,9 @@ from tests.unit.core.harness import Core
 from penstock.core import bounds
 from penstock.core.definitions import alter, describe, purge
 from penstock.core.delivery import make_visible
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Overflowed, Published
+from penstock.core.facts import Overflowed, Published
 from penstock.core.queue import Queue
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.session import Session
 from penstock.core.values import (
     ACK,

@@ -2,7 +2,13 @@ import pytest
 from tests.unit.core.harness import Core
 
 from penstock.core.broker import Broker
-from penstock.core.facts import Declared, Deleted, ProducerOpened, ProducersExpired, Published
+from penstock.core.facts import (
+    Declared,
+    Deleted,
+    ProducerOpened,
+    ProducersExpired,
+    Published,
+)
 from penstock.core.values import QueueSettings
 from penstock.net.codec import WireBlockCodec
 

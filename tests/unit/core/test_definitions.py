@@ -2,7 +2,13 @@ import pytest
 from tests.unit.core.harness import Core
 
 from penstock.core import definitions
-from penstock.core.facts import Declared, Deleted, Discarded, ProducerOpened, ProducersExpired
+from penstock.core.facts import (
+    Declared,
+    Deleted,
+    Discarded,
+    ProducerOpened,
+    ProducersExpired,
+)
 from penstock.core.values import QueueSettings, Refused
 
 

@@ -6,7 +6,11 @@ from tests.unit.core.harness import BLOCK, Core, offsets
 
 from penstock.core import definitions, expiring, groups, settling
 from penstock.core.asks import Ask
-from penstock.core.facts import Dead, Discarded, Expired
+from penstock.core.facts import (
+    Dead,
+    Discarded,
+    Expired,
+)
 from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.values import ACK, EXPIRED, NACK, RELEASE, REQUEUE

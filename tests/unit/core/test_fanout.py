@@ -10,7 +10,8 @@ from tests.unit.core.harness import Core
 from tests.unit.core.test_routing import bind, exchange
 
 from penstock.core import bindings, definitions, fanout, publishing
-from penstock.core.facts import PublishedTo, decode, encode
+from penstock.core.facts import PublishedTo
+from penstock.core.records import decode, encode
 from penstock.core.session import Session
 from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, SYNCED, WRITTEN, Refused
 from penstock_client.wire.blocks import decode_bodies, decode_routing, encode_block

@@ -1,6 +1,12 @@
 import pytest
 
-from penstock.core.facts import Acked, Dead, Discarded, Failed, Leased
+from penstock.core.facts import (
+    Acked,
+    Dead,
+    Discarded,
+    Failed,
+    Leased,
+)
 from penstock.core.group import Group
 from penstock.core.queue import Queue
 from penstock.core.values import DISCARD_REASONS, FAILURES_KEPT_MAX, FILTERED, PURGED, Failure, QueueSettings

@@ -4,7 +4,16 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import definitions, delivery, groups, settling
-from penstock.core.facts import Acked, Discarded, GroupAltered, GroupDeclared, GroupDeleted, Leased, Paused, Published
+from penstock.core.facts import (
+    Acked,
+    Discarded,
+    GroupAltered,
+    GroupDeclared,
+    GroupDeleted,
+    Leased,
+    Paused,
+    Published,
+)
 from penstock.core.values import (
     ELSEWHERE,
     NACK,

@@ -6,7 +6,13 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import definitions, dropping, groups, settling
-from penstock.core.facts import Acked, Discarded, Held, Published, Resumed
+from penstock.core.facts import (
+    Acked,
+    Discarded,
+    Held,
+    Published,
+    Resumed,
+)
 from penstock.core.group import Group
 from penstock.core.histories import history_of
 from penstock.core.queue import Queue

@@ -10,7 +10,11 @@ from tests.unit.core.harness import Core
 from penstock.core.bounds import OVERRUN_BYTES
 from penstock.core.dedup import DIGEST_BYTES, NO_ID, digest_of
 from penstock.core.definitions import alter
-from penstock.core.facts import Noted, Published, Repeated
+from penstock.core.facts import (
+    Noted,
+    Published,
+    Repeated,
+)
 from penstock.core.session import Session
 from penstock.core.values import DUPLICATE, OFFSET_UNKNOWN, REFUSED, STORED
 from penstock_client.wire.blocks import decode_bodies, encode_block

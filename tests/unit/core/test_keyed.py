@@ -8,9 +8,14 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import definitions, keyed, settling
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Discarded, Leased, Published
+from penstock.core.facts import (
+    Discarded,
+    Leased,
+    Published,
+)
 from penstock.core.group import Group
 from penstock.core.keyed import KeyIndex, Line, look_at, wants_to_look
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.session import Session
 from penstock.core.values import CANCELLED, NACK, REJECT, RELEASE
 

@@ -10,7 +10,11 @@ from tests.unit.core.harness import Core
 from penstock.core import definitions, delivery, firing, groups, holders, lifetimes, scheduling, settling
 from penstock.core.bindings import bind, declare_exchange, unbind
 from penstock.core.exchange_settings import ExchangeSettings
-from penstock.core.facts import Bound, Declared, Deleted
+from penstock.core.facts import (
+    Bound,
+    Declared,
+    Deleted,
+)
 from penstock.core.matching import Destination
 from penstock.core.queue import Queue
 from penstock.core.scheduling import Part

@@ -20,11 +20,12 @@ from penstock.core import (
 )
 from penstock.core.bindings import bind, declare_exchange
 from penstock.core.exchange_settings import ExchangeSettings
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, NamespaceDeleted, NamespaceSet
+from penstock.core.facts import NamespaceDeleted, NamespaceSet
 from penstock.core.matching import Destination
 from penstock.core.namespaces import Namespace, NamespaceSettings, parse_namespace_settings
 from penstock.core.overflow import dead_letter_queue
 from penstock.core.queue import Queue
+from penstock.core.records import PUBLISHED_HEADER_BYTES
 from penstock.core.scheduling import Part
 from penstock.core.storing import append_internal
 from penstock.core.transacting import Transaction, TransactionLimits

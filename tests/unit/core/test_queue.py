@@ -1,4 +1,8 @@
-from penstock.core.facts import Acked, GroupDeclared, Leased
+from penstock.core.facts import (
+    Acked,
+    GroupDeclared,
+    Leased,
+)
 from penstock.core.group import Group
 from penstock.core.queue import Queue, Stream
 from penstock.core.values import OFFSET_UNKNOWN, GroupSettings, QueueSettings

@@ -5,7 +5,13 @@ from tests.unit.core.harness import Core
 
 from penstock.core import bounds, definitions, firing
 from penstock.core.bounds import needed_messages
-from penstock.core.facts import Discarded, Fired, Published, RecurringAdded, decode, encode
+from penstock.core.facts import (
+    Discarded,
+    Fired,
+    Published,
+    RecurringAdded,
+)
+from penstock.core.records import decode, encode
 from penstock.core.recurring import NEVER, Recurring, Recurrings
 from penstock.core.values import Refused
 

@@ -7,8 +7,15 @@ from tests.unit.core.harness import BLOCK, Core
 from penstock.core import definitions, dropping, publishing, scheduling
 from penstock.core.bounds import needed_messages
 from penstock.core.broker import Confirm
-from penstock.core.facts import SCHEDULED_HEADER_BYTES, Discarded, Due, Published, Scheduled, Unscheduled
+from penstock.core.facts import (
+    Discarded,
+    Due,
+    Published,
+    Scheduled,
+    Unscheduled,
+)
 from penstock.core.queue import Queue
+from penstock.core.records import SCHEDULED_HEADER_BYTES
 from penstock.core.scheduling import Part, runs_of
 from penstock.core.session import Session
 from penstock.core.values import (

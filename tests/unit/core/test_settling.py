@@ -4,7 +4,12 @@ import pytest
 from tests.unit.core.harness import Core, offsets
 
 from penstock.core import delivery, settling
-from penstock.core.facts import Acked, Dead, Failed, Published
+from penstock.core.facts import (
+    Acked,
+    Dead,
+    Failed,
+    Published,
+)
 from penstock.core.queue import Queue
 from penstock.core.session import Session
 from penstock.core.values import ACK, EXTEND, HOLD_MS_MAX, NACK, NO_DELAY, REJECT, RELEASE, STARTED

@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 from tests.unit.core.harness import Core
 
-from penstock.core.facts import Acked, Discarded, GroupStateSet, Noted, Published
+from penstock.core.facts import (
+    Acked,
+    Discarded,
+    GroupStateSet,
+    Noted,
+    Published,
+)
 from penstock.core.groupstate import ABSENT, ANY_VERSION, state_values
 from penstock.core.queue import Queue
 from penstock.core.session import Session

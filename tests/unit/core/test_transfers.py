@@ -5,7 +5,13 @@ from tests.unit.core.harness import Core
 from tests.unit.core.test_holding import Bench
 
 from penstock.core import transfers
-from penstock.core.facts import Acked, Discarded, GroupDeclared, Published, Resumed
+from penstock.core.facts import (
+    Acked,
+    Discarded,
+    GroupDeclared,
+    Published,
+    Resumed,
+)
 from penstock.core.group import Group
 from penstock.core.values import ACK, CANCELLED, ELSEWHERE, REJECT, TRANSFERRED, Refused
 

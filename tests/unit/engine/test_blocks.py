@@ -1,5 +1,6 @@
-from penstock.core.facts import PUBLISHED_HEADER_BYTES, Published, encode
+from penstock.core.facts import Published
 from penstock.core.log import BlockRef
+from penstock.core.records import PUBLISHED_HEADER_BYTES, encode
 from penstock.engine.blocks import MEMORY_POSITION, BlockStore, parse_stored
 
 SEGMENT = 1 << 40

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.selectors import strategies
 
-from penstock.core import facts
+from penstock.core import records
 from penstock.core.facts import (
     Acked,
     Altered,
@@ -33,6 +33,8 @@ from penstock.core.facts import (
     Published,
     Repeated,
     Resumed,
+)
+from penstock.core.records import (
     decode,
     encode,
     stored_header,
@@ -136,7 +138,7 @@ def test_a_record_of_a_newer_version_is_refused() -> None:
 def test_a_kind_of_record_stands_for_one_fact() -> None:
     numbers = [
         number
-        for name, number in vars(facts).items()
+        for name, number in vars(records).items()
         if name.isupper() and isinstance(number, int) and not name.endswith("_BYTES")
     ]
     assert len(numbers) == len(set(numbers))
