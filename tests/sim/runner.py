@@ -189,7 +189,7 @@ def _check_empty(world: World) -> None:
         "blocks": sum(queue.log.block_count for queue in world.engine.broker.queues.values()),
         "runs": sum(len(group.outstanding) for group in groups),
         "scheduled": sum(queue.schedule.live_bytes for queue in queues if queue.schedule is not None),
-        "alarms": len(world.engine.broker.alarms.heap),
+        "timers": len(world.engine.broker.timers.heap),
         "histories": sum(len(group.history) for group in groups),
         "passed": sum(len(group.passed) for group in groups),
     }

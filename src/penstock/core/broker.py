@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from heapq import heappush
 from typing import Any, Final, NamedTuple, Protocol
 
-from penstock.core.alarms import Alarms
 from penstock.core.asks import Asks
 from penstock.core.exchanges import Exchanges
 from penstock.core.facts import (
@@ -66,6 +65,7 @@ from penstock.core.recurring import Recurrings
 from penstock.core.schedule import Entry, Schedule
 from penstock.core.session import Deadlines, Session
 from penstock.core.sieve import Choice, Sieve
+from penstock.core.timers import Timers
 from penstock.core.usage import Usage
 from penstock.core.values import EPHEMERAL_NUMBERS_FROM, QueueSettings, Refusal
 
@@ -190,11 +190,11 @@ class Broker:
         self.ephemeral_count = 0
         """Ephemeral queues and groups declared in this life, with the groups of those queues."""
         self.sessions: dict[int, Session] = {}
-        self.deadlines, self.recurrings, self.alarms = Deadlines(), Recurrings(), Alarms()
+        self.deadlines, self.recurrings, self.timers = Deadlines(), Recurrings(), Timers()
         """The last: when which queue's schedule is to be looked at."""
         self.stops_producers = self._storage_full = self._disk_low = self._memory_full = False
         """The first: true while anything is refused that some queue would take, see ``stop_code``."""
-        self.expirations = Alarms()
+        self.expirations = Timers()
         """When which queue's messages are due."""
         self.overdue: deque[Overdue] = deque()
         self.asks: Asks | None = None
@@ -491,7 +491,7 @@ class Broker:
             queue.log.visible = queue.log.next_offset
             if queue.schedule is not None:
                 queue.schedule.awake(now_ms)
-                self.alarms.set(queue.number, queue.schedule)
+                self.timers.set(queue.number, queue.schedule)
             self._look_at_ages(queue)
             self._watch_use(queue)
             for group in queue.groups.values():

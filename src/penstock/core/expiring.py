@@ -81,14 +81,14 @@ def _take_due(broker: Broker, now_ms: int) -> bool:
     """Note what became due; False when there is more."""
     moves = MOVES_MAX
     while moves > 0:
-        alarm = broker.expirations.pop(now_ms)
-        if alarm is None:
+        timer = broker.expirations.pop(now_ms)
+        if timer is None:
             return True
-        alarm_ms, number = alarm
+        timer_ms, number = timer
         queue = broker.queues.get(number)
-        if queue is None or queue.terms is None or queue.terms.alarm_ms != alarm_ms:
+        if queue is None or queue.terms is None or queue.terms.timer_ms != timer_ms:
             continue
-        queue.terms.alarm_ms = None
+        queue.terms.timer_ms = None
         ranges, moves = queue.terms.take_due(now_ms, moves)
         broker.overdue += [Overdue(group, *one) for group in queue.keepers() for one in ranges]
         broker.expirations.set(number, queue.terms)

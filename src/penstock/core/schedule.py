@@ -100,12 +100,12 @@ class Schedule:
         "_chunks",
         "_firsts",
         "_wheel",
-        "alarm_ms",
         "cancelled_count",
         "live_bytes",
         "message_count",
         "next_id",
         "terms",
+        "timer_ms",
     )
 
     def __init__(self, now_ms: int | None = None) -> None:
@@ -116,8 +116,8 @@ class Schedule:
         self.terms: ScheduledTerms | None = None
         """What its messages asked for beside a time, where some did."""
         self.live_bytes = 0
-        self.alarm_ms: int | None = None
-        """When this queue wants to be looked at, as ``Alarms`` has it."""
+        self.timer_ms: int | None = None
+        """When this queue wants to be looked at, as ``Timers`` has it."""
         self._chunks: list[_Chunk] = []
         self._firsts: list[int] = []
         self._wheel = None if now_ms is None else Wheel(now_ms)

@@ -92,7 +92,7 @@ def _store(
             broker.apply_scheduled(queue, entry, producer, sequence, now_ms)
         if broker.asks is not None:
             note_asked(broker, queue, first_id, publication[3], first_sequence, now_ms, scheduled=True)
-    broker.alarms.set(queue.number, schedule)
+    broker.timers.set(queue.number, schedule)
     return first_id | SCHEDULED_MARK
 
 
@@ -102,13 +102,13 @@ def release_due(broker: Broker, now_ms: int) -> None:
     It enters full queues, too: it was confirmed long ago. Where the oldest has to leave for it, it does.
     """
     moves = MOVES_MAX
-    while moves > 0 and (alarm := broker.alarms.pop(now_ms)) is not None:
-        alarm_ms, number = alarm
+    while moves > 0 and (timer := broker.timers.pop(now_ms)) is not None:
+        timer_ms, number = timer
         queue = broker.queues.get(number)
         schedule = queue.schedule if queue is not None else None
-        if queue is None or schedule is None or schedule.alarm_ms != alarm_ms:
+        if queue is None or schedule is None or schedule.timer_ms != timer_ms:
             continue
-        schedule.alarm_ms = None
+        schedule.timer_ms = None
         first_ids, moves = schedule.due(now_ms, moves)
         if first_ids:
             with broker.recorder.together():
@@ -117,7 +117,7 @@ def release_due(broker: Broker, now_ms: int) -> None:
                     look_at_bounds(broker, queue)
             broker.published_queues[queue] = None
             watch(broker, queue)
-        broker.alarms.set(number, schedule)
+        broker.timers.set(number, schedule)
 
 
 def find_scheduled(queue: Queue, number: int) -> Entry:
@@ -143,7 +143,7 @@ def cancel(broker: Broker, queue: Queue, entry: Entry, rest: Sequence[Part], tim
                 queue, Entry(first_id, stop - start, due_ms, size_bytes, broker.recorder.record(fact))
             )
     assert queue.schedule is not None, "it had an entry"
-    broker.alarms.set(queue.number, queue.schedule)
+    broker.timers.set(queue.number, queue.schedule)
 
 
 def cancel_all(broker: Broker, queue: Queue) -> int:

@@ -38,14 +38,14 @@ NEVER: Final = (1 << 64) - 1
 class Terms:
     """Due times and priorities of the messages of one log. Until it is awake it does not know what is due when."""
 
-    __slots__ = ("_dues", "_wheel", "alarm_ms", "priorities", "ttl_ms")
+    __slots__ = ("_dues", "_wheel", "priorities", "timer_ms", "ttl_ms")
 
     def __init__(self, ttl_ms: int) -> None:
         """``ttl_ms`` is the queue's own, 0 for none."""
         self.ttl_ms = ttl_ms
         self.priorities: Priorities | None = None
-        self.alarm_ms: int | None = None
-        """When this queue wants to be looked at, as ``Alarms`` has it."""
+        self.timer_ms: int | None = None
+        """When this queue wants to be looked at, as ``Timers`` has it."""
         self._dues = Spans("Q", NEVER)
         self._wheel: Wheel | None = None
 

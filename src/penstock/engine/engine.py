@@ -340,7 +340,7 @@ class Engine:
             delivery.wake_delayed(broker, now_ms)
         if broker.orphans:
             settling.skip_orphans(broker)
-        if broker.alarms.heap:
+        if broker.timers.heap:
             scheduling.release_due(broker, now_ms)
         if broker.recurrings.by_name:
             self.recurrence.turn(now_ms)
@@ -458,7 +458,7 @@ class Engine:
         broker = self.broker
         others = (
             broker.deadlines.next_ms(),
-            broker.alarms.next_ms(),
+            broker.timers.next_ms(),
             expiring.next_ms(broker),
             self.recurrence.next_ms(),
         )

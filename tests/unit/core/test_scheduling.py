@@ -52,7 +52,7 @@ def schedule(core: Core, session: Session, first: int, *dues_ms: int, level: int
 def release(core: Core, queue: Queue, delay_ms: int) -> list[tuple[int, int]]:
     """Let time pass; return (first offset, end) of each block in the log."""
     core.now_ms += delay_ms
-    while (next_ms := core.broker.alarms.next_ms()) is not None and next_ms <= core.now_ms:
+    while (next_ms := core.broker.timers.next_ms()) is not None and next_ms <= core.now_ms:
         scheduling.release_due(core.broker, core.now_ms)
     return [(block.first, block.end) for block in queue.log.all_blocks()]
 
@@ -146,7 +146,7 @@ def test_thousands_that_are_due_at_once_are_released_in_slices(core: Core) -> No
     core.now_ms += 5
     with patch.object(scheduling, "MOVES_MAX", 10):
         sizes = []
-        while core.broker.alarms.heap:
+        while core.broker.timers.heap:
             scheduling.release_due(core.broker, core.now_ms)
             sizes.append(queue.log.next_offset)
     assert sizes == [10, 20, 30]
@@ -221,7 +221,7 @@ def test_a_deleted_queue_takes_what_is_scheduled_with_it(core: Core) -> None:
     core.now_ms += 10
     scheduling.release_due(core.broker, core.now_ms)
     assert core.recorded(Due) == []
-    assert not core.broker.alarms.heap
+    assert not core.broker.timers.heap
 
 
 def test_counts_tell_what_waits_from_what_is_ready(core: Core) -> None:

@@ -7,16 +7,16 @@ from typing import Protocol
 
 
 class Waiting(Protocol):
-    """What of a queue waits for its time, and when ``Alarms`` knows that it is to be looked at."""
+    """What of a queue waits for its time, and when ``Timers`` knows that it is to be looked at."""
 
-    alarm_ms: int | None
+    timer_ms: int | None
 
     def next_ms(self) -> int | None:
         """When to look at it again; None when nothing waits."""
         ...
 
 
-class Alarms:
+class Timers:
     """Queues by the time of their next look. Outdated entries are skipped as they come up."""
 
     __slots__ = ("heap",)
@@ -27,15 +27,15 @@ class Alarms:
 
     def set(self, queue: int, waiting: Waiting) -> None:
         """What waits in a queue changed."""
-        alarm_ms = waiting.next_ms()
-        if alarm_ms is not None and alarm_ms != waiting.alarm_ms:
-            waiting.alarm_ms = alarm_ms
-            heappush(self.heap, (alarm_ms, queue))
+        timer_ms = waiting.next_ms()
+        if timer_ms is not None and timer_ms != waiting.timer_ms:
+            waiting.timer_ms = timer_ms
+            heappush(self.heap, (timer_ms, queue))
 
     def pop(self, now_ms: int) -> tuple[int, int] | None:
-        """Take the first alarm (time, queue number) that is not later than ``now_ms``."""
+        """Take the first timer (time, queue number) that is not later than ``now_ms``."""
         return heappop(self.heap) if self.heap and self.heap[0][0] <= now_ms else None
 
     def next_ms(self) -> int | None:
-        """When to look again; a little early where the alarm is outdated."""
+        """When to look again; a little early where the timer is outdated."""
         return self.heap[0][0] if self.heap else None
