@@ -212,6 +212,17 @@ def test_the_command_line_administers_and_uses_namespaces(broker: Broker) -> Non
     assert (unknown.exit_code, "no namespace 'cli'" in unknown.stderr) == (66, True)
 
 
+def test_a_command_that_a_full_namespace_keeps_out_says_so(broker: Broker) -> None:
+    broker.run("namespace", "declare", "narrow", "--max-connections", "1")
+    inside = f"{broker.url}/narrow"
+    with sync.connect(inside):
+        kept_out = broker.run("queue", "list", "--url", inside)
+    assert kept_out.exit_code == 75
+    assert "max_connections is 1" in kept_out.stderr
+    assert "no broker" not in kept_out.stderr
+    assert broker.run("queue", "list", "--url", inside).exit_code == 0
+
+
 def test_a_file_has_namespaces_with_their_limits(broker: Broker, tmp_path: Path) -> None:
     file = tmp_path / "definitions.toml"
     file.write_text(

@@ -59,6 +59,9 @@ async def _connect(url: str) -> "Client":
     except ValueError as error:
         raise CommandError(ExitCode.USAGE, str(error)) from error
     except ConnectionLost as error:
+        if error.closed_for:
+            exit_code, advice = exit_for(_CODES.get(error.closed_for, ErrorCode.INTERNAL))
+            raise CommandError(exit_code, f"{url}: {error}", advice) from error
         cause = error.__cause__
         reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(error)
         raise unreachable(url, reason) from error

@@ -23,9 +23,13 @@ class PenstockError(Exception):
 
 
 class ConnectionLost(PenstockError):
-    """The connection is gone and was not won back in time, or what was asked cannot be asked again safely."""
+    """The connection is gone and was not won back in time, or what was asked cannot be asked again safely.
+
+    ``closed_for`` is the code of the error with which the broker closed it, empty where it did not say.
+    """
 
     code = "connection-lost"
+    closed_for = ""
 
 
 class ConnectionRefused(PenstockError):

@@ -255,7 +255,9 @@ def _refused(code: int, message: str) -> PenstockError:
         return ConnectionLost(f"the broker closed the connection: {message}")
     if known in lasting:
         return ConnectionRefused(message, known.label)
-    return ConnectionLost(f"the broker closed the connection ({known.label}): {message}")
+    lost = ConnectionLost(f"the broker closed the connection ({known.label}): {message}")
+    lost.closed_for = known.label
+    return lost
 
 
 async def open_link(address: Address, handlers: Handlers, name: str, timeout_s: float) -> Link:
