@@ -299,3 +299,23 @@ async def test_exchanges_bindings_and_what_was_routed_survive_a_restart(
     after = await events.info()
     assert (after.id, after.bindings, after.published) == (before.id, 2, 2)
     assert [await bodies(client, name) for name in "ab"] == [[b"1", b"2"], [b"1"]]
+
+
+async def test_a_queue_that_deduplicates_does_so_through_an_exchange_and_a_restart(
+    client: Client, test_broker: TestBroker
+) -> None:
+    events = client.exchange("events", type="fanout")
+    await events.declare()
+    once, all_of_them = client.queue("once"), client.queue("all")
+    await once.declare(dedup_window=60)
+    await all_of_them.declare()
+    for queue in (once, all_of_them):
+        await events.bind(queue.name)
+    message = Message(b"invoice 7", message_id="invoice-7")
+    await events.publish("", message)
+    test_broker.restart()
+    assert not (await events.publish("", message)).duplicate, "one of its queues stored it"
+    assert (await once.publish(message)).duplicate
+    assert ((await once.info()).ready, (await all_of_them.info()).ready) == (1, 2)
+    await events.unbind("all")
+    assert (await events.publish("", message)).duplicate

@@ -78,10 +78,11 @@ def view_of(uid: int) -> MessageView:
 def routed_block_of(
     uids: Sequence[int], way: tuple[str, str] | None, asks: Sequence[dict[str, Any] | None] | None = None
 ) -> bytes:
-    """Return a block of these messages with keys and headers, and with the way that it comes, or not."""
+    """Return a block of these messages with ids, keys and headers, and with the way that it comes, or not."""
     views = [view_of(uid) for uid in uids]
     columns = [view.key for view in views], [view.headers for view in views]
-    properties = asks if any(asks or ()) else None
+    ids = [{"message_id": one} if (one := id_of(uid)) else {} for uid in uids]
+    properties = [(one | (ask or {})) or None for one, ask in zip(ids, asks or [None] * len(ids), strict=True)]
     return blocks.encode_block([body_of(uid) for uid in uids], *columns, properties, way)
 
 

@@ -553,7 +553,7 @@ class Client:
     def send_through(self, way: Way, level: int, count: int, asks: Asks | None) -> None:
         """Publish new messages through an exchange; half of the clients say the way in the block themselves."""
         assert self.connection is not None
-        uids = self.world.new_uids(count)
+        uids = self.world.draw_uids_for(way.exchange, way.routing_key, count)
         self.world.history.ways.update(dict.fromkeys(uids, (way.exchange, way.routing_key)))
         first = self.sequences.get(way.exchange, 1)
         self.sequences[way.exchange] = first + count

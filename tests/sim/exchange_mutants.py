@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Final
+from typing import Any, Final
 from unittest.mock import patch
 
 from penstock.core import fanout
@@ -95,10 +95,39 @@ def exchanges_forget_sequences() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def ids_not_looked_at_through_exchanges() -> Iterator[None]:
+    """A queue that deduplicates gets what comes through an exchange again and again."""
+    with patch.object(fanout._Publish, "_digests", lambda self, plan: None):
+        yield
+
+
+@contextmanager
+def ids_not_noted_through_exchanges() -> Iterator[None]:
+    """What came through an exchange is not known when it is published again."""
+    with patch.object(fanout, "note", lambda *_: None):
+        yield
+
+
+@contextmanager
+def an_id_twice_in_a_block() -> Iterator[None]:
+    """Messages of one block that have the same id are all stored."""
+    original = fanout._Publish._follows
+
+    def follows(self: Any, digests: Any, first: int, index: int, plan: Any, known: Any) -> bool:
+        return original(self, digests[index:], 0, 0, plan, known)
+
+    with patch.object(fanout._Publish, "_follows", follows):
+        yield
+
+
 EXCHANGE_MUTANTS: Final = (
     move_for_the_first_queue_only,
     shared_blocks_end_with_their_first_queue,
     parts_of_a_block_apart,
     routes_never_look_again,
     exchanges_forget_sequences,
+    ids_not_looked_at_through_exchanges,
+    ids_not_noted_through_exchanges,
+    an_id_twice_in_a_block,
 )

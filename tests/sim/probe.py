@@ -36,6 +36,7 @@ from penstock.core.facts import (
     Fired,
     GroupDeleted,
     Held,
+    Noted,
     Published,
     PublishedTo,
     Resumed,
@@ -179,8 +180,8 @@ class Probe:
                 self.removed += note_definition(shadow, fact)
             case Fired():
                 self._fired(fact, position)
-            case Asked():
-                self._check_asked(fact, position)
+            case Asked() | Noted():
+                self._check_beside_block(fact, position)
             case _:
                 self._defined(fact)
 
@@ -271,9 +272,9 @@ class Probe:
             self._moved_end = position + len(encode(fact))
         self.removed += self.shadow.discarded(fact, now_ms)
 
-    def _check_asked(self, fact: Asked, position: int) -> None:
-        """What messages ask for is recorded with them (I5)."""
-        if position < 0:
+    def _check_beside_block(self, fact: Asked | Noted, position: int) -> None:
+        """What messages ask for, and their ids, are recorded with them (I5); in a transaction anywhere in its batch."""
+        if position < 0 or (self.transaction and isinstance(fact, Noted)):
             return
         if position != self._block_end + LENGTH_BYTES:
             raise Violation("I5", f"{fact} is in another batch than its block: {position:#x}, {self._block_end:#x}")

@@ -8,10 +8,10 @@ facts, which is what recovery has to arrive at; ``comparison.py`` holds the two 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from tests.sim.bodies import is_selected, uids_of, view_of
+from tests.sim.bodies import id_of, is_selected, uids_of, view_of
 from tests.sim.dropping import check_dropped, is_full_for
 from tests.sim.exchanges import IN_MEMORY, Sequences, ShadowExchange, ShadowExchanges, Way
 from tests.sim.judge import STREAM_RUNS_KEPT, Expected, Judge, Publication, Recorded, next_block
@@ -23,6 +23,7 @@ from tests.sim.state import (
     Block,
     Held,
     Message,
+    NotedId,
     Place,
     ShadowConsumer,
     ShadowGroup,
@@ -35,6 +36,7 @@ from tests.sim.terms import asked_in
 from tests.sim.violation import Violation
 
 from penstock.core.broker import Delivery
+from penstock.core.dedup import digest_of
 from penstock.core.facts import (
     Declared,
     Discarded,
@@ -229,7 +231,7 @@ class Shadow:
             if way is None:
                 expected += self._publish_one(self.sessions[session], one, recorded, now_ms)
             else:
-                expected += self._publish_through(self.sessions[session], way, one, recorded)
+                expected += self._publish_through(self.sessions[session], way, one, recorded, now_ms)
             check_dropped(self, recorded, now_ms)
         if recorded:
             raise Violation("I6", f"stored though it had to be refused: {recorded[0]}")
@@ -369,7 +371,7 @@ class Shadow:
         self.producers[fact.producer] = fact.time_ms
 
     def _publish_through(
-        self, session: ShadowSession, way: Way, publication: Publication, recorded: deque[Recorded]
+        self, session: ShadowSession, way: Way, publication: Publication, recorded: deque[Recorded], now_ms: int
     ) -> list[Expected]:
         route, level, first, count, block = publication
         all_of_it = Expected(route, REFUSED, level, "", first, count, OFFSET_UNKNOWN, -1)
@@ -389,20 +391,47 @@ class Shadow:
         expected, start = [], 0
         for end in range(1, count + 1):
             if end == count or targets[end] != targets[start]:
-                part = all_of_it._replace(first_sequence=first + start, message_count=end - start)
-                expected.append(self._part(session, exchange, way, part, targets[start], uids[start:end], recorded))
+                for low, high in self._runs(targets[start], uids[start:end], now_ms):
+                    part = all_of_it._replace(first_sequence=first + start + low, message_count=high - low)
+                    run = uids[start + low : start + high]
+                    expected.append(self._part(session, exchange, way, part, targets[start], run, recorded, now_ms))
                 start = end
         return expected
 
+    def _runs(self, targets: list[int], uids: tuple[int, ...], now_ms: int) -> Iterator[tuple[int, int]]:
+        """Where neighbours part because of their ids; what was stored of them by then is known."""
+        windows = any(self.queues[number].settings.dedup_window_ms for number in targets)
+        if not windows or not any(map(id_of, uids)):
+            yield 0, len(uids)
+            return
+        start = 0
+        for end in range(1, len(uids) + 1):
+            if (
+                end == len(uids)
+                or (id_of(uids[end]) and uids[end] in uids[start:end])
+                or self._knowing(targets, uids[end], now_ms) != self._knowing(targets, uids[start], now_ms)
+            ):
+                yield start, end
+                start = end
+
+    def _knowing(self, targets: list[int], uid: int, now_ms: int) -> list[int]:
+        """Which queues know a message's id."""
+        message_id = id_of(uid)
+        digest = digest_of(message_id) if message_id else b""
+        windows = [number for number in targets if self.queues[number].settings.dedup_window_ms]
+        return [number for number in windows if digest in self.queues[number].known_ids(now_ms)]
+
     def _part(
         self, session: ShadowSession, exchange: ShadowExchange, way: Way, part: Expected, targets: list[int],
-        uids: tuple[int, ...], recorded: deque[Recorded],
+        uids: tuple[int, ...], recorded: deque[Recorded], now_ms: int,
     ) -> Expected:  # fmt: skip
-        """Neighbours that go the same way: refused, or in all of their queues by one fact (I5)."""
+        """Neighbours that go the same way: refused, or by one fact in all queues that do not know them (I5)."""
         if not targets and way.mandatory:
             exchange.unroutable += len(uids)
             return part._replace(code="unroutable")
-        queues = [self.queues[number] for number in targets]
+        level = MEMORY if any(not self.queues[number].settings.durable for number in targets) else part.level
+        knowing = self._knowing(targets, uids[0], now_ms)
+        queues = [self.queues[number] for number in targets if number not in knowing]
         memory = [queue for queue in queues if not queue.settings.durable]
         over = any(self.memory_bytes.get(queue.number, 0) > queue.settings.memory_bytes_max for queue in memory)
         if over or any(is_full_for(queue, len(uids)) for queue in queues):
@@ -413,12 +442,17 @@ class Shadow:
             self._place(queue, held.first, uids, held, -1)
         position, fact = _next(recorded, PublishedTo, f"sequence {part.first_sequence} of {exchange.name}")
         wanted = tuple((queue.number, queue.next_offset) for queue in queues if queue.settings.durable)
-        level = MEMORY if memory else part.level
         told = (exchange.number, len(uids), session.producer, part.first_sequence, level)
         if fact[:5] != told or fact.targets != wanted:
             raise Violation("I5", f"recorded {fact[:8]}, it must be {told} into {wanted}")
         self.stored_in_all(fact, position, uids)
-        return part._replace(status=STORED, level=level, offset=offset, position=position, kept=bool(queues))
+        for queue in queues:
+            if queue.settings.dedup_window_ms:
+                ids = [id_of(uid) for uid in uids]
+                first = queue.next_offset - len(uids)
+                queue.ids += [NotedId(digest_of(one), first + at, now_ms) for at, one in enumerate(ids) if one]
+        status = DUPLICATE if knowing and not queues else STORED
+        return part._replace(status=status, level=level, offset=offset, position=position, kept=bool(queues))
 
     # -- delivery ------------------------------------------------------------------------------------------------------
 

@@ -109,6 +109,15 @@ class World:
         known.extend(drawn)
         return drawn
 
+    def draw_uids_for(self, exchange: str, routing_key: str, count: int) -> tuple[int, ...]:
+        """Return new messages for this way, and some that went it before: queues that deduplicate know them."""
+        uids = self.new_uids(count)
+        known = self._known_uids.setdefault(f"{exchange}/{routing_key}", deque(maxlen=_KNOWN_UIDS))
+        drawn = tuple(self.rng.choice(known) if known and self.rng.random() < 0.2 else uid for uid in uids)
+        self.history.resent |= dict.fromkeys(uid for uid in drawn if uid not in uids)
+        known.extend(drawn)
+        return drawn
+
     @property
     def shadow(self) -> Shadow:
         """What must hold."""

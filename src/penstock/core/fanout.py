@@ -6,6 +6,9 @@
                 +-- by content (headers, hash of a key): the block is cut where its messages part ways, a fact for each
                     part, all in one batch of the journal: after a crash all of the block is there or none (I5)
 
+A queue that deduplicates is left out where it knows a message's id, and the block is cut there too (SEMANTICS 7). What
+all of its queues know already is confirmed as a duplicate.
+
 Memory queues hold a copy of their own and are in no fact. A confirm then says ``memory``, the weakest of what is true,
 and still waits for the fact of the others: so confirms of a stream stay in order (I9), and none says more than holds.
 A part that no queue takes is refused, unless its producer said that this is no error: then that is a fact, too.
@@ -13,17 +16,19 @@ A part that no queue takes is refused, unless its producer said that this is no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from penstock.core.bindings import find_exchange
 from penstock.core.bounds import is_full_for
 from penstock.core.broker import Broker, Confirm
+from penstock.core.dedup import NO_ID
 from penstock.core.dropping import drop_oldest
 from penstock.core.exchange_settings import check_routing_key
 from penstock.core.exchanges import Exchange, ExchangeStream
 from penstock.core.facts import Published, PublishedTo
+from penstock.core.intake import digests_in, note
 from penstock.core.names import local_name
 from penstock.core.namespacing import stop_code
 from penstock.core.queue import Queue, Stream
@@ -130,7 +135,7 @@ class _Publish:
             return [self._refused("bad-block")]
         self._block = block
         with self._broker.recorder.together():
-            confirms = [self._take(part) for part in parts]
+            confirms = [confirm for part in parts for confirm in self._take(part)]
             for queue in self._crowded:
                 drop_oldest(self._broker, queue)
         return confirms
@@ -153,14 +158,61 @@ class _Publish:
                 parts.append(_Part(index, index + 1, plan, plan.cycles))
         return parts
 
-    def _take(self, part: _Part) -> Confirm:
-        source, count = self._route.source, part.end - part.first
-        code = self._refusal_of(part.plan, count)
+    def _take(self, part: _Part) -> Iterator[Confirm]:
+        """Take a part: in runs that the same queues know already, where any of them deduplicates."""
+        digests = self._digests(part.plan)
+        first = part.first
+        while digests is not None and first < part.end:
+            known = self._known(part.plan, digests[first])
+            end = first + 1
+            while end < part.end and self._follows(digests, first, end, part.plan, known):
+                end += 1
+            yield self._take_run(part._replace(first=first, end=end), known, digests[first:end])
+            part = part._replace(cycles=0)
+            first = end
+        if digests is None:
+            yield self._take_run(part, (), ())
+
+    def _digests(self, plan: Plan) -> list[bytes] | None:
+        """The ids in the block; None when it has none, or no queue looks at them."""
+        if any(queue.dedup is not None for queue in plan.queues):
+            return digests_in(self._broker, self._block)
+        return None
+
+    def _known(self, plan: Plan, digest: bytes) -> tuple[Queue, ...]:
+        """Which queues were published a message with this id lately."""
+        if digest is NO_ID:
+            return ()
+        now_ms = self._now_ms
+        return tuple(
+            [
+                queue
+                for queue in plan.queues
+                if (window := queue.dedup) is not None and window.find(digest, window.live_from(now_ms)) is not None
+            ]
+        )
+
+    def _follows(self, digests: Sequence[bytes], first: int, index: int, plan: Plan, known: tuple[Queue, ...]) -> bool:
+        """Whether a message has the fate of those before it: an id twice in one block is new once."""
+        digest = digests[index]
+        is_new = digest is NO_ID or digest not in digests[first:index]
+        return is_new and self._known(plan, digest) == known
+
+    def _take_run(self, part: _Part, known: tuple[Queue, ...], digests: Sequence[bytes]) -> Confirm:
+        source, plan, count = self._route.source, part.plan, part.end - part.first
+        level = MEMORY if plan.memory else self._level
+        if known:
+            queues = tuple([queue for queue in plan.queues if queue not in known])
+            plan = plan._replace(queues=queues, memory=tuple([one for one in plan.memory if one in queues]))
+        code = "" if known and not plan.queues else self._refusal_of(plan, count)
         if code:
             source.unroutable += count if code == "unroutable" else 0
             return self._refused(code, part.first, count)
         source.cycles_broken += part.cycles
-        return self._store(part)
+        if level == MEMORY:
+            self._session.confirms_in_line = True
+        confirm = self._store(part._replace(plan=plan), level, digests)
+        return confirm._replace(status=DUPLICATE) if known and not plan.queues else confirm
 
     def _refusal_of(self, plan: Plan, count: int) -> str:
         queues = plan.queues
@@ -173,16 +225,14 @@ class _Publish:
             return code
         return "queue-full" if any(is_full_for(queue, count, size_bytes) for queue in queues) else ""
 
-    def _store(self, part: _Part) -> Confirm:
+    def _store(self, part: _Part, level: int, digests: Sequence[bytes]) -> Confirm:
         broker, queues, memory = self._broker, part.plan.queues, part.plan.memory
         durable = queues[: len(queues) - len(memory)]
-        level = MEMORY if memory else self._level
         count, sequence = part.end - part.first, self._first + part.first
         block = self._block if count == self._count else broker.block_reader.slice(self._block, part.first, part.end)
         offset = queues[0].log.next_offset if len(queues) == 1 else OFFSET_UNKNOWN
         if memory:
             self._hold(memory, sequence, count, block)
-            self._session.confirms_in_line = True
         targets = tuple([(queue.number, queue.log.next_offset) for queue in durable])
         fact = PublishedTo(
             self._route.source.number, count, self._session.producer, sequence, level, self._now_ms, targets,
@@ -197,6 +247,9 @@ class _Publish:
                 self._crowded[queue] = None
             if queue.terms is not None or broker.asks is not None:
                 note_terms(broker, queue, queue.log.next_offset - count, count, sequence, self._now_ms)
+        for queue in queues if digests else ():
+            if queue.dedup is not None:
+                note(broker, queue, queue.log.next_offset - count, digests, self._now_ms)
         return self._confirm(STORED, level, sequence, count, offset)
 
     def _hold(self, queues: tuple[Queue, ...], sequence: int, count: int, block: bytes) -> None:

@@ -83,7 +83,7 @@ def _take_in(intake: Intake) -> None:
     if first_sequence <= stream.last_sequence and not queue.settings.parts_blocks:
         broker.confirms.append(resent(intake.session.number, intake.publication, stream))
     else:
-        digests = _digests(intake) if queue.dedup is not None else None
+        digests = digests_in(broker, block) if queue.dedup is not None else None
         fitting = 0 if (blocked := _blocked(intake)) else room(queue, _unit_bytes(intake.publication), count)
         is_new = queue.dedup is None or digests is None or queue.dedup.is_new(digests)
         if is_new and first_sequence > stream.last_sequence and count <= fitting:
@@ -109,8 +109,9 @@ def _unit_bytes(publication: Publication) -> int:
     return max(1, (len(publication[4]) + PUBLISHED_HEADER_BYTES) // publication[3])
 
 
-def _digests(intake: Intake) -> list[bytes] | None:
-    ids = intake.broker.block_reader.message_ids(intake.publication[4])
+def digests_in(broker: Broker, block: bytes) -> list[bytes] | None:
+    """Return what is kept of each message's id, NO_ID for none; None when no message has one."""
+    ids = broker.block_reader.message_ids(block)
     return [NO_ID if one is None else digest_of(one) for one in ids] if ids else None
 
 

@@ -11,6 +11,7 @@ from tests.unit.core.test_routing import bind, exchange
 
 from penstock.core import bindings, definitions, fanout, publishing
 from penstock.core.facts import PublishedTo
+from penstock.core.queue import Queue
 from penstock.core.records import decode, encode
 from penstock.core.session import Session
 from penstock.core.values import DUPLICATE, MEMORY, OFFSET_UNKNOWN, REFUSED, STORED, SYNCED, WRITTEN, Refused
@@ -331,3 +332,68 @@ def test_a_queue_that_drops_the_oldest_takes_what_comes_through_an_exchange(core
     assert producer.publish(1, b"x", b"y")[0][0] == STORED
     assert (latest.group.next_offset, latest.group.open_count) == (1, 1)
     assert list(core.broker.aging_queues) == [latest]
+
+
+# Message ids
+
+
+def ids(*names: str | None) -> dict[str, Any]:
+    return {"properties": [name and {"message_id": name} for name in names]}
+
+
+def deduplicating(core: Core) -> tuple[Producer, Queue, Queue]:
+    """A producer of a fanout exchange to a queue that deduplicates and one that does not."""
+    producer = everyone(core, "plain")
+    once = core.queue("once", dedup_window_ms=1000)
+    bind(core, core.broker.exchanges.names["everyone"], "once")
+    return producer, once, core.broker.names["plain"]
+
+
+def test_a_queue_that_knows_an_id_is_left_out(core: Core) -> None:
+    producer, once, plain = deduplicating(core)
+    assert producer.publish(1, b"x", b"y", **ids("1", "2")) == [(STORED, SYNCED, "", 1, 2, UNKNOWN)]
+    assert producer.publish(3, b"x", b"z", b"n", **ids("1", "3", None)) == [
+        (STORED, SYNCED, "", 3, 1, 2),
+        (STORED, SYNCED, "", 4, 2, UNKNOWN),
+    ]
+    assert (once.log.next_offset, plain.log.next_offset) == (4, 5)
+
+
+def test_an_id_twice_in_a_block_is_stored_once(core: Core) -> None:
+    producer, once, plain = deduplicating(core)
+    confirms = producer.publish(1, b"x", b"x", b"y", **ids("1", "1", "2"))
+    assert [one[3:5] for one in confirms] == [(1, 1), (2, 1), (3, 1)]
+    assert (once.log.next_offset, plain.log.next_offset) == (2, 3)
+
+
+def test_what_every_queue_knows_is_a_duplicate_and_its_re_send_too(core: Core) -> None:
+    source = exchange(core, "once")
+    once = core.queue("one", dedup_window_ms=1000)
+    bind(core, source, "one")
+    producer = Producer(core, "once")
+    producer.publish(1, b"x", **ids("1"))
+    told = [(DUPLICATE, SYNCED, "", 2, 1, UNKNOWN)]
+    assert producer.publish(2, b"x", **ids("1")) == told
+    assert producer.publish(2, b"x", **ids("1")) == told
+    assert once.log.next_offset == 1
+    core.pass_time(1000)
+    assert producer.publish(3, b"x", **ids("1")) == [(STORED, SYNCED, "", 3, 1, 1)]
+
+
+def test_an_id_that_a_full_queue_refused_is_not_noted(core: Core) -> None:
+    source = exchange(core, "once")
+    core.queue("one", dedup_window_ms=1000, max_messages=1, overflow="reject")
+    bind(core, source, "one")
+    producer = Producer(core, "once")
+    confirms = producer.publish(1, b"x", b"y", b"y", **ids("1", "2", "2"))
+    assert [(one[0], one[3], one[4]) for one in confirms] == [(REFUSED, 1, 2), (STORED, 3, 1)], "room is for one"
+    assert core.broker.names["one"].log.next_offset == 1
+
+
+def test_a_duplicate_in_a_memory_queue_says_no_more_than_memory(core: Core) -> None:
+    source = exchange(core, "once")
+    core.queue("one", dedup_window_ms=1000, durable=False)
+    bind(core, source, "one")
+    producer = Producer(core, "once")
+    assert producer.publish(1, b"x", **ids("1")) == [(STORED, MEMORY, "", 1, 1, core.broker.boot_epoch << 40)]
+    assert producer.publish(2, b"x", **ids("1")) == [(DUPLICATE, MEMORY, "", 2, 1, UNKNOWN)]

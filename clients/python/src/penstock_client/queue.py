@@ -62,10 +62,9 @@ class Queue:
 
         ``lease``, ``backoff`` (shortest, longest) and ``dedup_window`` are in seconds; ``max_failures`` 0 means no
         limit. With ``dedup_window`` a message whose ``message_id`` was published within that time, and among the latest
-        ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset; what comes
-        through an exchange is not looked at. With ``rate`` (``"100/s"``, or messages a second) its consumers
-        together are handed no more than that, redeliveries included, and at most ``rate_burst`` at once (None: a tenth
-        of a second's worth). Named groups have their own.
+        ``dedup_count_max``, is not stored again: its confirm says ``duplicate`` with the first one's offset. With
+        ``rate`` (``"100/s"``, or messages a second) its consumers together are handed no more than that, redeliveries
+        included, and at most ``rate_burst`` at once (None: a tenth of a second's worth). Named groups have their own.
 
         ``max_messages`` and ``max_bytes`` bound what the queue holds that someone still needs (0: no bound). At its
         bound ``overflow`` decides: ``backpressure`` (the default: confirms wait), ``reject`` (QueueFull),
