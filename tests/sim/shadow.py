@@ -278,8 +278,8 @@ class Shadow:
 
     def _refusal_of_stream(self, queue: ShadowQueue, stream: Stream, first: int, count: int) -> str:
         if first <= stream.last:
-            whole = first + count - 1 <= stream.last and first in stream.offsets
-            return "" if whole else "sequence-order"
+            stored = all(sequence in stream.offsets for sequence in range(first, first + count))
+            return "" if stored and first + count - 1 <= stream.last else "sequence-order"
         if self.storage_full and queue.settings.durable:
             return "disk-full"
         return refusal_of_publish(self, queue)

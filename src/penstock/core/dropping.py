@@ -89,9 +89,11 @@ def drop_aged(broker: Broker, now_ms: int) -> None:
     """Drop what is too old by now, in every queue where something is."""
     queues, broker.aging_queues = broker.aging_queues, {}
     for queue in queues:
-        if queue.ages is not None and queue.low_offset < queue.ages.aged_offset:  # a group is gone
+        if queue.deleted or queue.ages is None:
+            continue
+        if queue.low_offset < queue.ages.aged_offset:  # a group is gone
             _drop_aged(broker, queue, queue.ages, now_ms)
-        elif queue.ages is not None:
+        else:
             _watch(broker, queue, queue.ages)
     while broker.age_deadlines and broker.age_deadlines[0][0] <= now_ms:
         _, number, is_recheck = heappop(broker.age_deadlines)

@@ -460,3 +460,17 @@ def test_an_age_is_made_shorter_longer_and_taken_away(core: Core) -> None:
     alter(core, queue, max_age_ms=0)
     pass_time(core, 500_000)
     assert queue.group.open_count == 1
+
+
+def test_a_queue_that_is_gone_has_nothing_that_is_too_old(core: Core) -> None:
+    queue = core.queue(max_age_ms=1000)
+    worker = core.fill(queue, 2)
+    core.consume(worker, queue)
+    core.dispatch()
+    pass_time(core, 5_000)
+    core.settle(worker, RELEASE, (1, 2))
+    core.broker.aging_queues[queue] = None  # as when a group ends
+    definitions.delete(core.broker, queue, if_empty=False, if_unused=False)
+    core.facts.clear()
+    pass_time(core, 1)
+    assert core.facts == []
