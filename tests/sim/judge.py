@@ -164,9 +164,10 @@ class Judge:
             left = tuple(uids)
             while left:
                 position, fact = next_block(recorded)
-                target = self._shadow.names[queue.dead_letter_name].number
+                target = self._shadow.names.get(queue.dead_letter_name)
                 buried, left = left[: fact.message_count], left[fact.message_count :]
-                if (fact.producer, fact.queue, uids_of(fact.block)) != (0, target, buried):
+                into = self._shadow.queues.get(fact.queue)
+                if target is None or (fact.producer, into, uids_of(fact.block)) != (0, target, buried):
                     raise Violation("I14", f"{fact[:7]} of {uids_of(fact.block)}, it had to bury {buried}")
                 self._shadow.stored(fact, position, buried)
 
