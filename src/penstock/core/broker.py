@@ -478,6 +478,9 @@ class Broker:
 
     def reopen(self, now_ms: int = 0) -> None:
         """After recovery: everything stored is visible, nothing is leased, what is scheduled waits again."""
+        while self.draining:  # what was given up in the past is no one's, and counted nowhere
+            self.drain()
+        self.dropped.clear()
         self._drop_blocks_max = DROP_BLOCKS_MAX
         for queue in self.queues.values():
             # A snapshot may have been taken while draining, or while an ephemeral group held back what it had not read.

@@ -312,3 +312,21 @@ def test_a_deleted_queue_with_scheduled_messages_leaves_nothing(bench: Bench) ->
     assert bench.engine.blocks.live_bytes == 0
     bench.start()
     assert bench.engine.blocks.live_bytes == 0
+
+
+def test_what_was_taken_back_before_a_restart_is_counted_off_nobody_after_it(bench: Bench) -> None:
+    """I12: a segment that is taken for emptier than it is would be deleted too early."""
+    for number, queue in enumerate(("jobs", "more", "most"), 1):
+        bench.declare(queue)
+        peer = bench.peer().open(queue)
+        ask(peer, 1, {"delay_ms": 50})
+        peer.publish(2, b"needed %d" % number)
+    bench.work()
+    for queue in ("jobs", "more", "most"):
+        assert bench.peer().call("queue_purge", queue=queue, scheduled=True)["cancelled"] == 1
+    peer.publish(3, b"needed")
+    bench.work()
+    bench.start()
+    bench.work()
+    queues = bench.engine.broker.queues.values()
+    assert bench.engine.blocks.live_bytes == sum(queue.log.live_bytes for queue in queues) > 0
