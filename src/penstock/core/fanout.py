@@ -17,6 +17,7 @@ A part that no queue takes is refused, unless its producer said that this is no 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -160,43 +161,47 @@ class _Publish:
 
     def _take(self, part: _Part) -> Iterator[Confirm]:
         """Take a part: in runs that the same queues know already, where any of them deduplicates."""
-        digests = self._digests(part.plan)
+        judging = [queue for queue in part.plan.queues if queue.dedup is not None]
+        digests = self._digests if judging else None
+        if digests is None:
+            yield self._take_run(part, (), ())
+            return
         first = part.first
-        while digests is not None and first < part.end:
-            known = self._known(part.plan, digests[first])
-            end = first + 1
-            while end < part.end and self._follows(digests, first, end, part.plan, known):
-                end += 1
+        while first < part.end:
+            known, end = self._run(digests, first, part.end, judging)
             yield self._take_run(part._replace(first=first, end=end), known, digests[first:end])
             part = part._replace(cycles=0)
             first = end
-        if digests is None:
-            yield self._take_run(part, (), ())
 
-    def _digests(self, plan: Plan) -> list[bytes] | None:
-        """The ids in the block; None when it has none, or no queue looks at them."""
-        if any(queue.dedup is not None for queue in plan.queues):
-            return digests_in(self._broker, self._block)
-        return None
+    @cached_property
+    def _digests(self) -> list[bytes] | None:
+        """The ids in the block, None when it has none: decoded once, however many parts it is cut into."""
+        return digests_in(self._broker, self._block)
 
-    def _known(self, plan: Plan, digest: bytes) -> tuple[Queue, ...]:
-        """Which queues were published a message with this id lately."""
-        if digest is NO_ID:
-            return ()
-        now_ms = self._now_ms
-        return tuple(
-            [
-                queue
-                for queue in plan.queues
-                if (window := queue.dedup) is not None and window.find(digest, window.live_from(now_ms)) is not None
-            ]
-        )
+    def _run(
+        self, digests: Sequence[bytes], first: int, end: int, judging: Sequence[Queue]
+    ) -> tuple[tuple[Queue, ...], int]:
+        """Return which queues know the id of message ``first``, and where the messages end that the same ones know.
 
-    def _follows(self, digests: Sequence[bytes], first: int, index: int, plan: Plan, known: tuple[Queue, ...]) -> bool:
-        """Whether a message has the fate of those before it: an id twice in one block is new once."""
-        digest = digests[index]
-        is_new = digest is NO_ID or digest not in digests[first:index]
-        return is_new and self._known(plan, digest) == known
+        An id twice in one block is new once: the second begins a run of its own.
+        """
+        windows = [
+            (queue, queue.dedup, queue.dedup.live_from(self._now_ms)) for queue in judging if queue.dedup is not None
+        ]
+
+        def knowing(digest: bytes) -> tuple[Queue, ...]:
+            if digest is NO_ID:
+                return ()
+            return tuple([queue for queue, window, live in windows if window.find(digest, live) is not None])
+
+        known = knowing(digests[first])
+        seen = {digests[first]}
+        for index in range(first + 1, end):
+            digest = digests[index]
+            if (digest is not NO_ID and digest in seen) or knowing(digest) != known:
+                return known, index
+            seen.add(digest)
+        return known, end
 
     def _take_run(self, part: _Part, known: tuple[Queue, ...], digests: Sequence[bytes]) -> Confirm:
         source, plan, count = self._route.source, part.plan, part.end - part.first
